@@ -1,0 +1,1 @@
+"""Use a cloud image-recognition service without handing over an image that can be abused."""

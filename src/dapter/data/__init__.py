@@ -1,0 +1,234 @@
+"""The contract of a data set: labelled images in three splits, read from the layout that its makers publish.
+
+One file a data set. A reader is a frozen dataclass whose fields are its settings; it implements `_read`, and
+the base class owns everything that all sets share: checking, splitting, choosing labels, the digest.
+"""
+
+import abc
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dapter.errors import DataError, UsageError
+from dapter.plugins import find
+from dapter.runs import derive_seed
+from dapter.types import check_images
+
+SPLITS = ("train", "val", "test")
+UNKNOWN = -1
+"""The label of an image whose label is not known."""
+
+SPLIT_SEED = 0
+"""Splits are drawn once, with this seed, whatever the seed of a run: runs stay comparable."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All images of a set with all their labels, as a reader found them.
+
+    Attributes:
+        images: uint8 (N, H, W, 3).
+        labels: for each label, int64 (N,), each an index into `classes` or UNKNOWN. The label `identity`, where
+            there is one, says who is in the image: no person is in two splits.
+        classes: for each label, the names of its values.
+        split: for each image one of SPLITS, (N,); or one of "train" and "test" (the base takes `val` out of
+            train); None if the makers fix no split.
+        skipped: what was passed over, a line each: file and reason.
+    """
+
+    images: np.ndarray
+    labels: Mapping[str, np.ndarray]
+    classes: Mapping[str, Sequence[str]]
+    split: np.ndarray | None = None
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels.
+
+    Attributes:
+        images: uint8 (N, H, W, 3).
+        labels: for each chosen label, int64 (N,); UNKNOWN occurs in secrets only.
+    """
+
+    images: np.ndarray
+    labels: Mapping[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def head(self, n: int) -> "Split":
+        """The first `n` images; splits are shuffled, so this is a random sample."""
+        return Split(self.images[:n], {name: values[:n] for name, values in self.labels.items()})
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set, ready for work: which label the service answers, which ones are secret.
+
+    Attributes:
+        name: the data set's plug-in.
+        targets: the labels that the service answers.
+        secrets: labels that an attacker wants.
+        classes: for each of these labels, the names of its values.
+        splits: `train`, `val` and `test`.
+        licence: the terms under which the images may be used.
+        digest: SHA-256 over all pixels, labels and splits of the set.
+        settings: the reader's settings, without the place on this machine.
+        skipped: what was passed over, a line each.
+    """
+
+    name: str
+    targets: tuple[str, ...]
+    secrets: tuple[str, ...]
+    classes: Mapping[str, tuple[str, ...]]
+    splits: Mapping[str, Split]
+    licence: str
+    digest: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        height, width = self.splits["train"].images.shape[1:3]
+        return height, width
+
+
+class Dataset(abc.ABC):
+    """A reader of one data set: a frozen dataclass of settings and one hook, `_read`."""
+
+    licence: ClassVar[str]
+    """The terms under which the images may be used, in a sentence."""
+
+    default_target: ClassVar[str]
+    """The label that a service answers when the user names none."""
+
+    @abc.abstractmethod
+    def _read(self) -> Table:
+        """Read everything.
+
+        Raises:
+            DataError: a file is missing, damaged or of another layout; the message names it and the cure.
+        """
+
+    def settings(self) -> dict[str, Any]:
+        """The settings that decide what is read, without the place on this machine."""
+        hidden = {"root", "csv"}
+        return {name: value for name, value in vars(self).items() if name not in hidden}
+
+    def load(self, target: str | Sequence[str] = (), secrets: Sequence[str] = ()) -> Data:
+        """Read the set, check it, split it and keep the chosen labels.
+
+        Args:
+            target: the label, or labels, that the service answers; images on which one is unknown are left out.
+            secrets: labels that an attacker wants.
+
+        Raises:
+            DataError: the set cannot be read, or is inconsistent.
+            UsageError: a label that the set does not have, or one that is both target and secret.
+        """
+        targets = (target,) if isinstance(target, str) else tuple(target) or (self.default_target,)
+        table = self._read()
+        _check_table(table, type(self).__name__)
+        _check_choice(targets, tuple(secrets), table)
+        split = _split(table)
+        known = np.all([table.labels[name] != UNKNOWN for name in targets], axis=0)
+        splits = {}
+        for part in SPLITS:
+            rows = np.flatnonzero(known & (split == part))
+            if len(rows) == 0:
+                raise DataError(f"{type(self).__name__}: no image is left in split {part!r}. Cure: give more images")
+            rows = np.random.default_rng(derive_seed(SPLIT_SEED, "order", part)).permutation(rows)
+            chosen = {name: table.labels[name][rows].astype(np.int64) for name in (*targets, *secrets)}
+            splits[part] = Split(table.images[rows], chosen)
+        return Data(
+            name=type(self).__module__.rsplit(".", 1)[-1],
+            targets=targets,
+            secrets=tuple(secrets),
+            classes={name: tuple(table.classes[name]) for name in (*targets, *secrets)},
+            splits=splits,
+            licence=self.licence,
+            digest=_digest(table, split),
+            settings=self.settings(),
+            skipped=table.skipped,
+        )
+
+
+def load_data(name: str, *, target: str | Sequence[str] = (), secrets: Sequence[str] = (), **settings: Any) -> Data:
+    """Load a data set by its plug-in's name.
+
+    Args:
+        name: `faces`, `cifar10`, `celeba`, `folder`, ...
+        target: the label, or labels, that the service answers; by default the set's usual one.
+        secrets: labels that an attacker wants.
+        settings: the reader's fields, for most sets `root`, the folder that holds it.
+
+    Raises:
+        UsageError: no such set, setting or label.
+        DataError: the set cannot be read.
+    """
+    reader = find("data", name)
+    try:
+        dataset = reader(**settings)
+    except TypeError as error:
+        raise UsageError(f"data set {name}: {error}. Its settings: {', '.join(reader.__dataclass_fields__)}") from error
+    found: Data = dataset.load(target, secrets)
+    return found
+
+
+def _check_table(table: Table, name: str) -> None:
+    check_images(table.images)
+    for label, values in table.labels.items():
+        if values.shape != (len(table.images),):
+            raise DataError(f"{name}: {len(values)} values of {label} for {len(table.images)} images")
+        if len(values) and not UNKNOWN <= values.min() <= values.max() < len(table.classes[label]):
+            raise DataError(f"{name}: a value of {label} is outside its {len(table.classes[label])} classes")
+
+
+def _check_choice(targets: tuple[str, ...], secrets: tuple[str, ...], table: Table) -> None:
+    chosen = (*targets, *secrets)
+    missing = sorted(set(chosen) - set(table.labels))
+    if missing:
+        raise UsageError(f"no label {', '.join(missing)}. The set has: {', '.join(sorted(table.labels))}")
+    if len(set(chosen)) != len(chosen):
+        raise UsageError(f"a label is named twice among targets {targets} and secrets {secrets}")
+
+
+def _split(table: Table) -> np.ndarray:
+    """One of SPLITS for each image; drawn by identity where identities are known."""
+    n = len(table.images)
+    groups = table.labels.get("identity", np.arange(n))
+    groups = np.where(groups == UNKNOWN, groups.max(initial=0) + 1 + np.arange(n), groups)
+    split = np.full(n, "train", dtype="<U5") if table.split is None else table.split.astype("<U5")
+    strange = sorted(set(split) - set(SPLITS))
+    if strange:
+        raise DataError(f"no split is named {', '.join(strange)}. There are: {', '.join(SPLITS)}")
+    rng = np.random.default_rng(derive_seed(SPLIT_SEED, "splits"))
+    if table.split is None:
+        _move(split, groups, "test", 0.15, rng)
+    if "val" not in split:
+        _move(split, groups, "val", 0.1, rng)
+    return split
+
+
+def _move(split: np.ndarray, groups: np.ndarray, to: str, share: float, rng: np.random.Generator) -> None:
+    """Move about that share of the training groups to another split, in place."""
+    people = rng.permutation(np.unique(groups[split == "train"]))
+    chosen = people[: max(1, round(share * len(people)))]
+    split[np.isin(groups, chosen) & (split == "train")] = to
+
+
+def _digest(table: Table, split: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    digest.update(str(table.images.shape).encode())
+    for image in table.images:
+        digest.update(np.ascontiguousarray(image))
+    for label in sorted(table.labels):
+        digest.update(label.encode() + table.labels[label].astype("<i8").tobytes())
+    digest.update("".join(split).encode())
+    return digest.hexdigest()

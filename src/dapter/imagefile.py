@@ -1,0 +1,88 @@
+"""Image files in, pixels out, and back: the only place that opens or writes an image file."""
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from dapter.errors import DataError, UsageError
+from dapter.types import check_images
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+MAX_PIXELS = 64_000_000
+"""Larger images are refused: a small file can unpack to far more memory than it takes on disk."""
+
+LOSSLESS = {"PNG": {"optimize": True}, "WEBP": {"lossless": True}}
+LOSSY = {"JPEG": {}, "WEBP": {}}
+
+
+def open_image(source: Path | bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Open one image as 8-bit RGB, uint8 (H, W, 3).
+
+    The camera's orientation is applied, transparency is laid over grey, 16-bit images are scaled to 8 bits, of
+    an animation the first frame is taken. No metadata survives.
+
+    Args:
+        source: a file, or the bytes of one.
+        size: (height, width) to resize to, Lanczos; the aspect ratio is not kept. None: as it is.
+
+    Raises:
+        DataError: missing, not an image, damaged, or over MAX_PIXELS.
+    """
+    name = str(source) if isinstance(source, Path) else "image"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(
+                        f"{name}: {image.width} x {image.height} is over {MAX_PIXELS} pixels. Cure: shrink it"
+                    )
+                if size is not None:
+                    image.draft("RGB", (size[1], size[0]))
+                rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise DataError(f"{name}: no such file. Cure: check the path") from error
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+        raise DataError(f"{name}: not an image that can be read ({error}). Cure: replace or remove it") from error
+    if size is not None and rgb.size != (size[1], size[0]):
+        rgb = rgb.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return np.asarray(rgb)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        depth = np.asarray(image, dtype=np.float64)
+        scale = 255 / 65535 if image.mode != "F" and depth.max(initial=0) > 255 else 1.0
+        image = Image.fromarray(np.clip(np.rint(depth * scale), 0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        layered = image.convert("RGBA")
+        ground = Image.new("RGBA", layered.size, (128, 128, 128, 255))
+        image = Image.alpha_composite(ground, layered)
+    return image.convert("RGB")
+
+
+def encode(pixels: np.ndarray, codec: str = "PNG", quality: int | None = None) -> bytes:
+    """Encode one image, uint8 (H, W, 3), without metadata.
+
+    Args:
+        codec: PNG, WEBP or JPEG.
+        quality: 1 to 100 for the lossy form of the codec; None for the lossless one.
+
+    Raises:
+        UsageError: the codec has no such form.
+    """
+    check_images(pixels[None])
+    forms = LOSSLESS if quality is None else LOSSY
+    if codec not in forms:
+        raise UsageError(
+            f"{codec} with quality {quality}: no such codec. There are {sorted(LOSSLESS)}, lossy {sorted(LOSSY)}"
+        )
+    options: dict[str, object] = {**forms[codec]}
+    if quality is not None:
+        options["quality"] = quality
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, codec, **options)
+    return buffer.getvalue()

@@ -1,0 +1,153 @@
+"""Run folders: named by what was asked for, resumed when interrupted, marked when done.
+
+A folder is named by the hash of its settings, the code version and the data digest, so the same work is
+found again and never done twice. Every file is written whole or not at all.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dapter.errors import RunError
+
+MANIFEST = "manifest.json"
+DONE = "done"
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 of the value's canonical JSON, 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def derive_seed(seed: int, *names: str | int) -> int:
+    """A 63-bit seed for one purpose, from the user's seed and the purpose's name."""
+    return int(fingerprint([seed, *names])[:16], 16) >> 1
+
+
+@functools.cache
+def code_version() -> str:
+    """The installed version, with the commit when run from a checkout: `0.1.0+g1a2b3c4`."""
+    here = Path(__file__).resolve().parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--exclude=*"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return version("dapter")
+    return f"{version('dapter')}+g{commit}"
+
+
+@functools.cache
+def environment() -> dict[str, Any]:
+    """What a figure may depend on: interpreter, libraries, processor, threads."""
+    import numpy
+    import torch
+
+    processor = next(
+        (line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.machine()
+    )
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else processor,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _cpuinfo() -> Iterator[str]:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        yield from path.read_text().splitlines()
+
+
+def write_atomic(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all: to a temporary name, flushed to disk, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder of results.
+
+    Attributes:
+        path: the folder; `manifest.json` in it says what was asked for, `done` that all of it was done.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, root: Path, name: str, manifest: Mapping[str, Any]) -> "Run":
+        """The run of that manifest under `root`: a new one, an interrupted one, or a finished one.
+
+        Args:
+            name: a readable beginning for the folder's name.
+            manifest: everything that the result depends on, as JSON values.
+        """
+        key = fingerprint({**manifest, "code": version("dapter")})
+        run = cls(Path(root) / f"{name}-{key[:12]}")
+        if not (run.path / MANIFEST).exists():
+            record = {**manifest, "code": code_version(), "environment": environment()}
+            write_atomic(run.path / MANIFEST, json.dumps(record, indent=2, sort_keys=True) + "\n")
+        return run
+
+    @classmethod
+    def load(cls, path: Path | str) -> "Run":
+        """An existing, finished run.
+
+        Raises:
+            RunError: no run there, or one that is not finished.
+        """
+        run = cls(Path(path))
+        if not (run.path / MANIFEST).is_file():
+            raise RunError(f"{path} is no run folder ({MANIFEST} is missing). Cure: `dapter list` shows the runs")
+        if not run.done:
+            raise RunError(f"{path} is not finished. Cure: repeat the command that began it, it will resume")
+        return run
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What was asked for, with code version and environment."""
+        try:
+            found: dict[str, Any] = json.loads((self.path / MANIFEST).read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(f"{self.path / MANIFEST} cannot be read ({error}). Cure: delete the folder") from error
+        return found
+
+    @property
+    def done(self) -> bool:
+        """Whether all of the run's work is done."""
+        return (self.path / DONE).exists()
+
+    def finish(self) -> None:
+        """Mark the run as done; the last thing that its work does."""
+        write_atomic(self.path / DONE, "")
+
+
+def list_runs(root: Path) -> list[Run]:
+    """Every run below `root`, finished or not, sorted by path."""
+    return [Run(path.parent) for path in sorted(Path(root).rglob(MANIFEST))]
