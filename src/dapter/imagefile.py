@@ -14,8 +14,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", "
 MAX_PIXELS = 64_000_000
 """Larger images are refused: a small file can unpack to far more memory than it takes on disk."""
 
-LOSSLESS = {"PNG": {"optimize": True}, "WEBP": {"lossless": True}}
-LOSSY = {"JPEG": {}, "WEBP": {}}
+LOSSLESS: dict[str, dict[str, object]] = {"PNG": {"optimize": True}, "WEBP": {"lossless": True}}
+LOSSY = ("JPEG", "WEBP")
 
 
 def open_image(source: Path | bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -75,14 +75,11 @@ def encode(pixels: np.ndarray, codec: str = "PNG", quality: int | None = None) -
         UsageError: the codec has no such form.
     """
     check_images(pixels[None])
-    forms = LOSSLESS if quality is None else LOSSY
-    if codec not in forms:
+    if codec not in (LOSSLESS if quality is None else LOSSY):
         raise UsageError(
             f"{codec} with quality {quality}: no such codec. There are {sorted(LOSSLESS)}, lossy {sorted(LOSSY)}"
         )
-    options: dict[str, object] = {**forms[codec]}
-    if quality is not None:
-        options["quality"] = quality
+    options = LOSSLESS[codec] if quality is None else {"quality": quality}
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, codec, **options)
     return buffer.getvalue()

@@ -227,7 +227,7 @@ def _digest(table: Table, split: np.ndarray) -> str:
     digest = hashlib.sha256()
     digest.update(str(table.images.shape).encode())
     for image in table.images:
-        digest.update(np.ascontiguousarray(image))
+        digest.update(image.tobytes())
     for label in sorted(table.labels):
         digest.update(label.encode() + table.labels[label].astype("<i8").tobytes())
     digest.update("".join(split).encode())
