@@ -1,0 +1,1 @@
+"""Networks, written here so that torchvision is not needed: converters, classifiers, decoders."""
