@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -142,6 +142,15 @@ class Run:
     def done(self) -> bool:
         """Whether all of the run's work is done."""
         return (self.path / DONE).exists()
+
+    def write_lines(self, name: str, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Write a file of JSON lines in the folder, whole or not at all."""
+        write_atomic(self.path / name, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+
+    def read_lines(self, name: str) -> list[dict[str, Any]]:
+        """Read a file of JSON lines in the folder; none if there is no such file."""
+        path = self.path / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def finish(self) -> None:
         """Mark the run as done; the last thing that its work does."""

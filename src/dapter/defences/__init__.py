@@ -1,0 +1,126 @@
+"""The contract of a defence: what runs on the user's device, how it is trained, what leaves.
+
+One file a paper. A defence is a dataclass whose fields are its settings; it implements the hooks below, and the
+base class owns the public calls: checking, batching, rounding to 8 bits, failing closed.
+"""
+
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dapter.errors import ConversionError, UsageError
+from dapter.loop import Batch, Learner, to_float
+from dapter.plugins import find
+from dapter.service.classifier import Service
+from dapter.types import Answer, Payload, check_images
+
+CHUNK_PIXELS = 2_000_000
+"""About how many pixels are converted at a time; bounds memory."""
+
+
+@dataclass(eq=False)
+class Defence(abc.ABC):
+    """Base of all defences. Build it with its settings, `setup` it, then train it or load its weights."""
+
+    needs_service_change: ClassVar[bool]
+    """Whether the service must be changed for it; DAPter and the budget converter leave it alone."""
+
+    @abc.abstractmethod
+    def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
+        """The networks, by name, newly initialised. Without a service only what `protect` needs."""
+
+    @abc.abstractmethod
+    def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
+        """The optimizers that `update` steps, by name."""
+
+    @abc.abstractmethod
+    def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
+        """The named losses of a batch, differentiable scalars; `loss` is the one that selects among epochs."""
+
+    @abc.abstractmethod
+    def update(self, batch: Batch, service: Service) -> dict[str, float]:
+        """One training step, in place; gives the named losses."""
+
+    @abc.abstractmethod
+    def _convert(self, images: Tensor) -> Tensor:
+        """Float (N, 3, H, W) in [0, 1] to the same shape and range, before rounding."""
+
+    def setup(self, seed: int = 0, service: Service | None = None) -> Self:
+        """Make the networks and optimizers, initialised from the seed. Returns itself."""
+        torch.manual_seed(seed)
+        nets = self._build(service)
+        self.learner = Learner(nets, self._optimizers(nets))
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, as JSON values."""
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+
+    def protect(self, images: np.ndarray) -> Payload:
+        """What leaves the device for these images.
+
+        Args:
+            images: uint8 (N, H, W, 3).
+
+        Raises:
+            UsageError: not such images, or not set up.
+            ConversionError: the conversion failed; nothing may be sent.
+        """
+        check_images(images)
+        if not hasattr(self, "learner"):
+            raise UsageError("this defence has no networks yet. Cure: train it, or load a run with load_defence")
+        self.learner.nets.eval()
+        chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
+        parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
+        return Payload(np.concatenate(parts) if parts else images)
+
+    @torch.no_grad()
+    def _chunk(self, images: np.ndarray) -> np.ndarray:
+        floats = self._convert(to_float(images, self.learner.device))
+        if floats.shape != (len(images), 3, *images.shape[1:3]):
+            raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
+        if not torch.isfinite(floats).all():
+            raise ConversionError("the defence gave values that are not finite. Cure: train it again")
+        levels = (floats * 255).round().clamp(0, 255).to(torch.uint8)
+        return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    def tail(self, payload: Payload, service: Service) -> Answer:
+        """The service's side: the answer to a payload. Differs only where `needs_service_change`."""
+        return service.answer(payload)
+
+
+def build_defence(name: str, settings: Mapping[str, Any]) -> Defence:
+    """A defence by its plug-in's name.
+
+    Raises:
+        UsageError: no such defence or setting, or a setting that cannot work.
+    """
+    kind = find("defences", name)
+    try:
+        built: Defence = kind(**settings)
+    except TypeError as error:
+        known = ", ".join(entry.name for entry in fields(kind))
+        raise UsageError(f"defence {name}: {error}. Its settings: {known}") from error
+    return built
+
+
+def with_settings(defence: Defence, **changes: Any) -> Defence:
+    """The same trained defence under other settings of use, sharing its networks."""
+    other = replace(defence, **changes)
+    other.learner = defence.learner
+    return other
+
+
+def name_of(defence: Defence) -> str:
+    """The plug-in's name of a defence."""
+    return type(defence).__module__.rsplit(".", 1)[-1]
+
+
+def round_to_levels(images: Tensor) -> Tensor:
+    """Round [0, 1] to the 256 levels of an 8-bit image, with a straight-through gradient (Bengio et al., 2013)."""
+    return images + ((images * 255).round().clamp(0, 255) / 255 - images).detach()

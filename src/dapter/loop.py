@@ -1,0 +1,343 @@
+"""The one training loop: services, defences and attackers are all trained by `fit`.
+
+Everything random in step t is drawn from (seed, t), so a run that was killed and resumed ends with the same bytes
+as one that was not. Several processes (`python -m torch.distributed.run`) share each batch.
+"""
+
+import contextlib
+import io
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+from dapter.data import Split
+from dapter.errors import RunError, UsageError
+from dapter.runs import Run, derive_seed, write_atomic
+
+CHECKPOINT = "checkpoint.pt"
+CURVE = "curve.jsonl"
+LOG_POINTS = 200
+"""About how many points the training curve of a run has."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how to train.
+
+    Attributes:
+        epochs: passes over the training split.
+        batch_size: images a step, over all processes.
+        ema: decay of the running average of the weights, which is what is kept; 0 keeps the weights themselves.
+        patience: stop after this many epochs without a better validation loss; None never stops early.
+        bfloat16: compute in bfloat16 where that is safe (autocast) and channels last.
+        augment: random shifts by an eighth and, where the data set allows it, mirroring.
+        checkpoint_seconds: at most this much work is lost when the run is killed.
+    """
+
+    epochs: int = 10
+    batch_size: int = 128
+    ema: float = 0.99
+    patience: int | None = None
+    bfloat16: bool = True
+    augment: bool = True
+    checkpoint_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise UsageError(f"epochs ({self.epochs}) and batch size ({self.batch_size}) must be at least 1")
+        if not 0 <= self.ema < 1:
+            raise UsageError(f"ema {self.ema} must be in [0, 1)")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch on the device.
+
+    Attributes:
+        images: float32 (N, 3, H, W) in [0, 1].
+        labels: for each label, int64 (N,).
+    """
+
+    images: Tensor
+    labels: Mapping[str, Tensor]
+
+
+def pick_device() -> torch.device:
+    """The GPU of this process if there is one, else the CPU."""
+    if torch.cuda.is_available():
+        rank = dist.get_rank() if dist.is_initialized() else 0
+        return torch.device("cuda", rank % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files: the only one, or the first of several."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def to_float(images: np.ndarray, device: torch.device) -> Tensor:
+    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1], in channels-last memory."""
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+
+
+class Learner:
+    """Something that is trained: networks and their optimizers, and how to step them.
+
+    Attributes:
+        nets: all trained networks; this is what is averaged, saved and loaded.
+        optimizers: by name; the loop sets their learning rates.
+    """
+
+    def __init__(self, nets: Mapping[str, nn.Module], optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
+        self.nets = nn.ModuleDict(nets)
+        self.optimizers = dict(optimizers)
+        self.bfloat16 = False
+        self._parallel: dict[str, DistributedDataParallel] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.nets.parameters()).device
+
+    def net(self, name: str) -> nn.Module:
+        """The network to call in a training step: it averages gradients over all processes."""
+        if dist.is_initialized() and self.nets.training:
+            if name not in self._parallel:
+                self._parallel[name] = DistributedDataParallel(self.nets[name])
+            return self._parallel[name]
+        return self.nets[name]
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Compute in bfloat16 where that is safe, if the plan says so."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def descend(self, loss: Tensor, optimizer: str) -> None:
+        """One step of one optimizer down that loss."""
+        chosen = self.optimizers[optimizer]
+        chosen.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        chosen.step()
+
+
+def fit(
+    learner: Learner,
+    update: Callable[[Batch], Mapping[str, float]],
+    validate: Callable[[], Mapping[str, float]],
+    train: Split,
+    plan: Plan,
+    run: Run,
+    seed: int,
+    mirror: bool = True,
+) -> list[dict[str, Any]]:
+    """Train until the plan is done, resuming from the run's checkpoint if there is one.
+
+    At the end the learner holds the weights with the best validation loss.
+
+    Args:
+        update: one training step on a batch; gives named losses.
+        validate: measures the learner as it is; must give `loss`, the smaller the better.
+        train: the images to train on.
+        seed: of everything random.
+        mirror: whether a mirrored image keeps its labels.
+
+    Returns:
+        The training curve: a dictionary a point, with `step`, and `epoch` where it is a validation.
+
+    Raises:
+        RunError: the checkpoint is damaged, or a loss is not finite.
+    """
+    return _Fit(learner, update, validate, train, plan, run, seed, mirror)()
+
+
+class _Fit:
+    """The state of one call of `fit`."""
+
+    def __init__(
+        self,
+        learner: Learner,
+        update: Callable[[Batch], Mapping[str, float]],
+        validate: Callable[[], Mapping[str, float]],
+        train: Split,
+        plan: Plan,
+        run: Run,
+        seed: int,
+        mirror: bool,
+    ) -> None:
+        self.learner, self.update, self.validate = learner, update, validate
+        self.train, self.plan, self.run, self.seed, self.mirror = train, plan, run, seed, mirror
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.steps_an_epoch = max(1, len(train) // plan.batch_size)
+        self.total = self.steps_an_epoch * plan.epochs
+        self.rates = {
+            name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in learner.optimizers.items()
+        }
+        learner.bfloat16 = plan.bfloat16
+        learner.nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.step = 0
+        self.order: np.ndarray | None = None
+        self.average = _copy(learner.nets.state_dict())
+        self.best: dict[str, Tensor] = {}
+        self.best_loss = float("inf")
+        self.bad_epochs = 0
+        self.history: list[dict[str, Any]] = []
+
+    def __call__(self) -> list[dict[str, Any]]:
+        self._restore()
+        saved = time.monotonic()
+        with tqdm(total=self.total, initial=self.step, unit="step", disable=None if self.rank == 0 else True) as bar:
+            while self.step < self.total and not self._stopped():
+                losses = self._train_step()
+                bar.update()
+                bar.set_postfix(losses, refresh=False)
+                if self.step % self.steps_an_epoch == 0:
+                    self._end_epoch()
+                if self.step % self.steps_an_epoch == 0 or time.monotonic() - saved > self.plan.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+        if not self.best:
+            raise RunError("no epoch ended with a finite validation loss. Cure: a smaller learning rate")
+        self.learner.nets.load_state_dict(self.best)
+        self.learner.nets.eval()
+        return self.history
+
+    def _stopped(self) -> bool:
+        return self.plan.patience is not None and self.bad_epochs > self.plan.patience
+
+    def _train_step(self) -> Mapping[str, float]:
+        self.learner.nets.train()
+        for name, optimizer in self.learner.optimizers.items():
+            for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
+                group["lr"] = rate * _schedule(self.step, self.total)
+        torch.manual_seed(derive_seed(self.seed, "step", self.step, self.rank))
+        losses = self.update(self._batch())
+        if not all(np.isfinite(value) for value in losses.values()):
+            raise RunError(f"step {self.step}: a loss is not finite {dict(losses)}. Cure: a smaller learning rate")
+        self.step += 1
+        self._update_average()
+        if self.step % max(1, self.total // LOG_POINTS) == 0:
+            self.history.append({"step": self.step, **losses})
+        return losses
+
+    def _batch(self) -> Batch:
+        """This process's share of the batch of this step."""
+        epoch, position = divmod(self.step, self.steps_an_epoch)
+        if self.order is None or position == 0:
+            self.order = np.random.default_rng(derive_seed(self.seed, "epoch", epoch)).permutation(len(self.train))
+        rows = self.order[position * self.plan.batch_size :][: self.plan.batch_size][self.rank :: self.world]
+        device = self.learner.device
+        images = to_float(self.train.images[rows], device)
+        if self.plan.augment:
+            images = augment(images, self.mirror)
+        labels = {name: torch.from_numpy(values[rows]).to(device) for name, values in self.train.labels.items()}
+        return Batch(images, labels)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.plan.ema, self.step / (self.step + 10))
+        for name, value in self.learner.nets.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+    def _end_epoch(self) -> None:
+        """Measure the averaged weights, and keep them if they are the best so far."""
+        current = _copy(self.learner.nets.state_dict())
+        self.learner.nets.load_state_dict(self.average)
+        self.learner.nets.eval()
+        scores = dict(self.validate())
+        self.learner.nets.load_state_dict(current)
+        if scores["loss"] < self.best_loss:
+            self.best_loss, self.best, self.bad_epochs = scores["loss"], _copy(self.average), 0
+        else:
+            self.bad_epochs += 1
+        epoch = self.step // self.steps_an_epoch
+        self.history.append(
+            {"step": self.step, "epoch": epoch, **{f"val_{name}": value for name, value in scores.items()}}
+        )
+        if self.rank == 0:
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            tqdm.write(f"{self.run.path.name}: epoch {epoch}/{self.plan.epochs}, validation {shown}")
+
+    def _save(self) -> None:
+        if self.rank != 0:
+            return
+        state = {
+            "step": self.step,
+            "nets": self.learner.nets.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.learner.optimizers.items()},
+            "average": self.average,
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "bad_epochs": self.bad_epochs,
+            "history": self.history,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        write_atomic(self.run.path / CHECKPOINT, buffer.getvalue())
+
+    def _restore(self) -> None:
+        path = self.run.path / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.learner.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Cure: delete it, the run starts again") from error
+        self.learner.nets.load_state_dict(state["nets"])
+        for name, optimizer in self.learner.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.step, self.history = state["step"], state["history"]
+        self.average, self.best = state["average"], state["best"]
+        self.best_loss, self.bad_epochs = state["best_loss"], state["bad_epochs"]
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in state.items()}
+
+
+def _schedule(step: int, total: int) -> float:
+    """Share of the learning rate: up over the first twentieth, then down a half cosine."""
+    warm = max(1, total // 20)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, total - warm))))
+
+
+def augment(images: Tensor, mirror: bool) -> Tensor:
+    """Shift each image by up to an eighth of its size (edges repeated) and mirror half of them.
+
+    Args:
+        images: float (N, 3, H, W).
+        mirror: whether to mirror at all.
+    """
+    n, _, height, width = images.shape
+    reach_y, reach_x = height // 8, width // 8
+    padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
+    top = torch.randint(0, 2 * reach_y + 1, (n, 1, 1), device=images.device)
+    left = torch.randint(0, 2 * reach_x + 1, (n, 1, 1), device=images.device)
+    rows = top + torch.arange(height, device=images.device)[None, :, None]
+    columns = torch.arange(width, device=images.device)[None, None, :].expand(n, 1, width)
+    if mirror:
+        flip = torch.rand(n, 1, 1, device=images.device) < 0.5
+        columns = torch.where(flip, width - 1 - columns, columns)
+    columns = columns + left
+    each = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
+
+
+def batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """A split in order, in batches, as it is."""
+    for start in range(0, len(split), batch_size):
+        rows = slice(start, start + batch_size)
+        labels = {name: torch.from_numpy(values[rows]).to(device) for name, values in split.labels.items()}
+        yield Batch(to_float(split.images[rows], device), labels)

@@ -1,0 +1,144 @@
+"""Train a defence against a frozen service into a run folder, and load it from there."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from dapter.data import Data
+from dapter.defences import Defence, build_defence, name_of
+from dapter.errors import RunError, UsageError
+from dapter.loop import CURVE, Plan, batches, fit, is_first, pick_device
+from dapter.runs import Run, derive_seed, write_atomic
+from dapter.service.classifier import Service
+
+WEIGHTS = "weights.safetensors"
+
+
+def train(
+    defence: Defence,
+    service: Service,
+    data: Data,
+    plan: Plan | None = None,
+    *,
+    seed: int = 0,
+    root: Path = Path("runs"),
+    start: Run | None = None,
+    preset: str | None = None,
+) -> Run:
+    """Train a defence against a frozen service; resumes an interrupted run and returns a finished one at once.
+
+    Args:
+        defence: the settings; its networks are made here.
+        service: answers all targets of `data`.
+        data: `train` is trained on, `val` selects among epochs.
+        plan: how long and how; by default `Plan()`.
+        seed: of everything random.
+        root: where run folders are kept.
+        start: a finished run of the same defence, whose weights are the warm start (transfer learning).
+        preset: the preset that the settings come from, for the record.
+
+    Raises:
+        UsageError: the service does not answer the data's targets, or the warm start does not fit.
+        RunError: training broke down, or the folder is damaged.
+    """
+    plan = plan or Plan()
+    _check_targets(service, data)
+    manifest = {
+        "kind": "defence",
+        "name": name_of(defence),
+        "settings": defence.settings(),
+        "service": service.digest,
+        "start": None if start is None else start.path.name,
+        "data": data.record(),
+        "plan": asdict(plan),
+        "seed": seed,
+        "preset": preset,
+    }
+    run = Run.open(root, f"{name_of(defence)}-{data.name}-{'+'.join(data.targets)}", manifest)
+    defence.setup(derive_seed(seed, "init"), service)
+    if run.done:
+        _load_weights(defence, run.path / WEIGHTS)
+        return run
+    if start is not None:
+        warm_start(defence, start)
+    device = pick_device()
+    service.to(device)
+    defence.learner.nets.to(device)
+    curve = fit(
+        defence.learner,
+        lambda batch: defence.update(batch, service),
+        lambda: _validate(defence, service, data, plan.batch_size),
+        data.splits["train"],
+        plan,
+        run,
+        seed,
+        data.mirror,
+    )
+    if is_first():
+        run.write_lines(CURVE, curve)
+        weights = {name: value.cpu().contiguous() for name, value in defence.learner.nets.state_dict().items()}
+        write_atomic(run.path / WEIGHTS, save(weights))
+        run.finish()
+    return run
+
+
+def load_defence(run: Run | Path | str) -> Defence:
+    """The trained defence of a finished run, on the CPU.
+
+    Raises:
+        RunError: no such run, not finished, or not a defence's.
+    """
+    run = run if isinstance(run, Run) else Run.load(run)
+    manifest = run.manifest
+    if manifest.get("kind") != "defence":
+        raise RunError(f"{run.path} holds a {manifest.get('kind')}, not a defence. Cure: `dapter list` shows the runs")
+    defence = build_defence(manifest["name"], manifest["settings"]).setup()
+    _load_weights(defence, run.path / WEIGHTS)
+    return defence
+
+
+def warm_start(defence: Defence, start: Run) -> None:
+    """Give a defence that is set up the weights of a finished run of the same kind.
+
+    Raises:
+        UsageError: the networks differ.
+        RunError: no such run, or not finished.
+    """
+    other = load_defence(Run.load(start.path))
+    try:
+        defence.learner.nets.load_state_dict(other.learner.nets.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"{start.path} cannot start this training. Cure: the same defence, net and width") from error
+
+
+def _check_targets(service: Service, data: Data) -> None:
+    if data.targets and set(service.targets) != set(data.targets):
+        raise UsageError(f"the service answers {service.targets}, the data has {data.targets}. Cure: name the same")
+    for target in data.targets:
+        if len(service.classes[target]) != len(data.classes[target]):
+            raise UsageError(
+                f"the service knows {len(service.classes[target])} classes of {target}, "
+                f"the data {len(data.classes[target])}. Cure: a service trained on these classes"
+            )
+
+
+@torch.no_grad()
+def _validate(defence: Defence, service: Service, data: Data, batch_size: int) -> dict[str, float]:
+    """Mean of each of the defence's losses over the validation split."""
+    sums: dict[str, float] = {}
+    split = data.splits["val"]
+    for batch in batches(split, batch_size, defence.learner.device):
+        for name, value in defence.losses(batch, service).items():
+            sums[name] = sums.get(name, 0.0) + float(value) * len(batch.images)
+    return {name: total / len(split) for name, total in sums.items()}
+
+
+def _load_weights(defence: Defence, path: Path) -> None:
+    try:
+        defence.learner.nets.load_state_dict(load(path.read_bytes()))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise RunError(f"{path} cannot be read ({error}). Cure: delete the run's folder and train again") from error
+    defence.learner.nets.eval()
