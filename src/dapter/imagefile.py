@@ -1,7 +1,6 @@
 """Image files in, pixels out, and back: the only place that opens or writes an image file."""
 
 import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ LOSSLESS: dict[str, dict[str, object]] = {"PNG": {"optimize": True}, "WEBP": {"l
 LOSSY = ("JPEG", "WEBP")
 
 
-def open_image(source: Path | bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+def open_image(source: Path | bytes, size: tuple[int, int] | None = None, *, square: bool = False) -> np.ndarray:
     """Open one image as 8-bit RGB, uint8 (H, W, 3).
 
     The camera's orientation is applied, transparency is laid over grey, 16-bit images are scaled to 8 bits, of
@@ -27,37 +26,39 @@ def open_image(source: Path | bytes, size: tuple[int, int] | None = None) -> np.
     Args:
         source: a file, or the bytes of one.
         size: (height, width) to resize to, Lanczos; the aspect ratio is not kept. None: as it is.
+        square: take the centre square before resizing.
 
     Raises:
         DataError: missing, not an image, damaged, or over MAX_PIXELS.
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(
-                        f"{name}: {image.width} x {image.height} is over {MAX_PIXELS} pixels. Cure: shrink it"
-                    )
-                if size is not None:
-                    image.draft("RGB", (size[1], size[0]))
-                rgb = _to_rgb(ImageOps.exif_transpose(image))
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{name}: {image.width} x {image.height} is over {MAX_PIXELS} pixels. Cure: shrink it")
+            if size is not None:
+                image.draft("RGB", (max(size), max(size)))
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except DataError:
+        raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file. Cure: check the path") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise DataError(f"{name}: not an image that can be read ({error}). Cure: replace or remove it") from error
+    if square:
+        rgb = ImageOps.fit(rgb, (min(rgb.size),) * 2)
     if size is not None and rgb.size != (size[1], size[0]):
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.asarray(rgb)
+    return np.array(rgb)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
+    if image.mode == "F":
+        raise ValueError("its pixels are floats, whose white is not known: save it with 8 or 16 bits")
+    if image.mode.startswith("I"):
         depth = np.asarray(image, dtype=np.float64)
-        scale = 255 / 65535 if image.mode != "F" and depth.max(initial=0) > 255 else 1.0
-        image = Image.fromarray(np.clip(np.rint(depth * scale), 0, 255).astype(np.uint8))
-    if "A" in image.getbands() or "transparency" in image.info:
+        image = Image.fromarray(np.clip(np.rint(depth / 257), 0, 255).astype(np.uint8))
+    if image.has_transparency_data:
         layered = image.convert("RGBA")
         ground = Image.new("RGBA", layered.size, (128, 128, 128, 255))
         image = Image.alpha_composite(ground, layered)
