@@ -6,6 +6,7 @@ found again and never done twice. Every file is written whole or not at all.
 
 import functools
 import hashlib
+import io
 import json
 import os
 import platform
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from dapter.errors import RunError
 
@@ -54,7 +57,6 @@ def code_version() -> str:
 @functools.cache
 def environment() -> dict[str, Any]:
     """What a figure may depend on: interpreter, libraries, processor, threads."""
-    import numpy
     import torch
 
     processor = next(
@@ -63,7 +65,7 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "numpy": numpy.__version__,
+        "numpy": np.__version__,
         "processor": torch.cuda.get_device_name() if torch.cuda.is_available() else processor,
         "threads": torch.get_num_threads(),
     }
@@ -88,6 +90,13 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays as a compressed .npz file, whole or not at all."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type] # its stub mistakes names for options
+    write_atomic(path, buffer.getvalue())
 
 
 @dataclass(frozen=True)

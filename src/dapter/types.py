@@ -102,9 +102,26 @@ class Measurement:
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"preset {self.preset!r} is none of {', '.join(PRESETS)}")
 
+    def record(self) -> dict[str, Any]:
+        """Every field as a JSON value, null where it does not apply."""
+        return {**asdict(self), "flags": list(self.flags)}
+
+    @classmethod
+    def from_record(cls, record: Any) -> "Measurement":
+        """Read what `record` gave.
+
+        Raises:
+            DataError: fields are missing or unknown.
+        """
+        known = {entry.name for entry in fields(cls)}
+        if not isinstance(record, dict) or set(record) != known:
+            wrong = sorted(known ^ set(record)) if isinstance(record, dict) else type(record).__name__
+            raise DataError(f"a line of results has missing or unknown fields: {wrong}. Cure: measure again")
+        return cls(**{**record, "flags": tuple(record["flags"])})
+
     def to_json(self) -> str:
-        """One line of JSON with every field, null where it does not apply."""
-        return json.dumps(asdict(self), sort_keys=True, allow_nan=False)
+        """One line of JSON."""
+        return json.dumps(self.record(), sort_keys=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, line: str) -> "Measurement":
@@ -114,11 +131,6 @@ class Measurement:
             DataError: not JSON, or fields missing or unknown.
         """
         try:
-            found = json.loads(line)
+            return cls.from_record(json.loads(line))
         except json.JSONDecodeError as error:
             raise DataError(f"a line of results is not JSON ({error}). Cure: delete the line") from error
-        known = {entry.name for entry in fields(cls)}
-        if not isinstance(found, dict) or set(found) != known:
-            wrong = sorted(known ^ set(found)) if isinstance(found, dict) else type(found).__name__
-            raise DataError(f"a line of results has missing or unknown fields: {wrong}. Cure: measure again")
-        return cls(**{**found, "flags": tuple(found["flags"])})

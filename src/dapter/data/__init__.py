@@ -80,6 +80,7 @@ class Data:
         digest: SHA-256 over all pixels, labels and splits of the set.
         settings: the reader's settings, without the place on this machine.
         skipped: what was passed over, a line each.
+        mirror: whether a mirrored image keeps its labels.
     """
 
     name: str
@@ -91,6 +92,17 @@ class Data:
     digest: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    mirror: bool = True
+
+    def record(self) -> dict[str, Any]:
+        """What a run's manifest says of its data, as JSON values."""
+        return {
+            "name": self.name,
+            "settings": dict(self.settings),
+            "targets": list(self.targets),
+            "secrets": list(self.secrets),
+            "digest": self.digest,
+        }
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -107,6 +119,9 @@ class Dataset(abc.ABC):
 
     default_target: ClassVar[str]
     """The label that a service answers when the user names none."""
+
+    mirror: ClassVar[bool] = True
+    """Whether a mirrored image keeps its labels."""
 
     @abc.abstractmethod
     def _read(self) -> Table:
@@ -156,6 +171,7 @@ class Dataset(abc.ABC):
             digest=_digest(table, split),
             settings=self.settings(),
             skipped=table.skipped,
+            mirror=self.mirror,
         )
 
 

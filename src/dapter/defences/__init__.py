@@ -47,8 +47,8 @@ class Defence(abc.ABC):
         """One training step, in place; gives the named losses."""
 
     @abc.abstractmethod
-    def _convert(self, images: Tensor) -> Tensor:
-        """Float (N, 3, H, W) in [0, 1] to the same shape and range, before rounding."""
+    def client(self) -> nn.Module:
+        """The client part: float (N, 3, H, W) in [0, 1] to the same shape and range, before rounding."""
 
     def setup(self, seed: int = 0, service: Service | None = None) -> Self:
         """Make the networks and optimizers, initialised from the seed. Returns itself."""
@@ -81,13 +81,14 @@ class Defence(abc.ABC):
 
     @torch.no_grad()
     def _chunk(self, images: np.ndarray) -> np.ndarray:
-        floats = self._convert(to_float(images, self.learner.device))
+        floats = self.client()(to_float(images, self.learner.device))
         if floats.shape != (len(images), 3, *images.shape[1:3]):
             raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
         if not torch.isfinite(floats).all():
             raise ConversionError("the defence gave values that are not finite. Cure: train it again")
         levels = (floats * 255).round().clamp(0, 255).to(torch.uint8)
-        return levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        pixels: np.ndarray = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return pixels
 
     def tail(self, payload: Payload, service: Service) -> Answer:
         """The service's side: the answer to a payload. Differs only where `needs_service_change`."""

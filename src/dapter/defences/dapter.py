@@ -64,7 +64,9 @@ class Dapter(Defence):
         lam = self._draw_lam(batch.images)
         with self.learner.autocast():
             labels = batch.labels if self.labels == "data" else _answers(batch.images, service)
-            payload = round_to_levels(self.learner.net("converter")(batch.images, self._condition(lam)))
+            payload = round_to_levels(
+                self.learner.net("converter")(batch.images, None if self.lam_range is None else lam)
+            )
             eta = (payload - GREY / 255).abs().mean(dim=(1, 2, 3)) * 255 / 127.5
             logits = service.logits(payload)
             each = [F.cross_entropy(logits[name], labels[name], reduction="none") for name in service.targets]
@@ -78,10 +80,10 @@ class Dapter(Defence):
         self.learner.descend(losses["loss"], "converter")
         return {name: float(value.detach()) for name, value in losses.items()}
 
-    def _convert(self, images: Tensor) -> Tensor:
-        lam = torch.full((len(images),), self.lam, device=images.device)
-        converted: Tensor = self.learner.nets["converter"](images, self._condition(lam))
-        return converted
+    def client(self) -> nn.Module:
+        """The converter; a conditioned one at the chosen λ."""
+        converter = self.learner.nets["converter"]
+        return converter if self.lam_range is None else _AtLambda(converter, self.lam)
 
     def _draw_lam(self, images: Tensor) -> Tensor:
         """λ for each image (N,): the setting, or in training of a conditioned converter uniform over the range."""
@@ -91,8 +93,18 @@ class Dapter(Defence):
         low, high = self.lam_range
         return low + (high - low) * torch.rand(n, device=images.device)
 
-    def _condition(self, lam: Tensor) -> Tensor | None:
-        return lam if self.lam_range is not None else None
+
+class _AtLambda(nn.Module):
+    """A conditioned converter with λ chosen."""
+
+    def __init__(self, converter: nn.Module, lam: float) -> None:
+        super().__init__()
+        self.converter = converter
+        self.lam = lam
+
+    def forward(self, images: Tensor) -> Tensor:
+        converted: Tensor = self.converter(images, images.new_full((images.shape[0],), self.lam))
+        return converted
 
 
 @torch.no_grad()

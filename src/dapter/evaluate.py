@@ -1,0 +1,155 @@
+"""Measure a defence on the test split: what the answer lost, what the payload looks like, what it costs."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from dapter import cost, metrics
+from dapter.data import Data, Split
+from dapter.defences import Defence, name_of
+from dapter.errors import UsageError
+from dapter.metrics import Estimate
+from dapter.runs import Run, code_version, environment, write_npz
+from dapter.service.classifier import Service
+from dapter.train import load_defence
+from dapter.types import Answer, Measurement, Payload
+
+RESULTS = "results.jsonl"
+PICTURES = "pictures.npz"
+SHOWN = 8
+"""Test images that a run keeps as pictures."""
+
+SAMPLE = 2000
+"""Test images behind the measures of pictures; rates are over all of them."""
+
+COST_SIZE = (224, 224)
+"""Height and width in pixels at which a converter's cost is stated."""
+
+COST_REPEATS = 20
+
+Report = Callable[..., Measurement]
+
+
+def evaluate(run: Run, service: Service, data: Data, *, source: str = "") -> list[Measurement]:
+    """Measure the defence of a finished run and keep the figures and some pictures in its folder.
+
+    Figures that are already there are read, not measured again.
+
+    Args:
+        run: of `train`.
+        service: the one it was trained against.
+        data: `test` is measured.
+        source: the command that asked for it, for the record.
+
+    Raises:
+        UsageError: another service or data set than the run's.
+        RunError: not such a run, or not finished.
+    """
+    found = run.read_lines(RESULTS)
+    if found:
+        return [Measurement.from_record(line) for line in found]
+    manifest = run.manifest
+    if manifest["service"] != service.digest or manifest["data"]["digest"] != data.digest:
+        raise UsageError(f"{run.path} was trained with another service or data set. Cure: give the same ones")
+    defence = load_defence(run)
+    measured = measure(
+        defence, service, data, seed=manifest["seed"], preset=manifest["preset"], source=source, code=manifest["code"]
+    )
+    test = data.splits["test"].head(SHOWN)
+    write_npz(run.path / PICTURES, original=test.images, payload=defence.protect(test.images).pixels)
+    run.write_lines(RESULTS, [entry.record() for entry in measured])
+    return measured
+
+
+def measure(
+    defence: Defence,
+    service: Service,
+    data: Data,
+    *,
+    seed: int | None = None,
+    preset: str | None = None,
+    source: str = "",
+    code: str = "",
+) -> list[Measurement]:
+    """All figures of one defence on the test split, each with its n and interval.
+
+    Args:
+        defence: trained.
+        seed, preset, source, code: for the record.
+    """
+    test = data.splits["test"]
+    report = partial(
+        Measurement,
+        defence=name_of(defence),
+        data=data.name,
+        settings={**defence.settings(), "image_size": list(data.image_size)},
+        seed=seed,
+        preset=preset,
+        source=source,
+        code=code or code_version(),
+        data_digest=data.digest,
+        environment=environment(),
+    )
+    payload = defence.protect(test.images)
+    before = service.answer(Payload(test.images))
+    after = defence.tail(payload, service)
+    found = [
+        entry
+        for target in service.targets
+        for entry in _answers(partial(report, target=target), target, test, before, after)
+    ]
+    joint = partial(report, target="+".join(service.targets))
+    found += _pictures(joint, test.images[:SAMPLE], payload.pixels[:SAMPLE])
+    return found + _cost(joint, defence)
+
+
+def _entry(report: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
+    value, low, high = estimate
+    return report(measure=measure, value=value, low=low, high=high, n=n)
+
+
+def _answers(report: Report, target: str, test: Split, before: Answer, after: Answer) -> list[Measurement]:
+    """Accuracy, AUC and calibration with and without the defence, and how often the answer stays the same."""
+    n = len(test)
+    labels = after.labels()[target], before.labels()[target]
+    found = [_entry(report, "agreement", metrics.agreement(*labels), n)]
+    if target not in test.labels:
+        return found
+    truth = test.labels[target]
+    for suffix, answer in (("", after), ("_original", before)):
+        logits = answer.logits[target]
+        predicted = logits.argmax(axis=1)
+        found.append(_entry(report, f"target_accuracy{suffix}", metrics.accuracy(predicted, truth), n))
+        found.append(
+            _entry(report, f"target_balanced_accuracy{suffix}", metrics.balanced_accuracy(predicted, truth), n)
+        )
+        if logits.shape[1] == 2:
+            found.append(_entry(report, f"target_auc{suffix}", metrics.auc(logits[:, 1] - logits[:, 0], truth), n))
+        error = metrics.calibration_error(logits, truth)
+        found.append(report(measure=f"calibration_error{suffix}", value=error, n=n))
+    return found
+
+
+def _pictures(report: Report, originals: np.ndarray, payloads: np.ndarray) -> list[Measurement]:
+    """Statistics of the payload as a picture, and its bytes on the wire. None of them measures privacy."""
+    values: dict[str, np.ndarray] = {}
+    for suffix, images in (("", payloads), ("_original", originals)):
+        values[f"entropy_bits{suffix}"] = metrics.entropy_bits(images)
+        values[f"entropy_nats{suffix}"] = metrics.entropy_nats(images)
+        values[f"eta{suffix}"] = metrics.eta(images)
+        for codec, sizes in metrics.wire_bytes(images).items():
+            values[f"payload_bytes_{codec}{suffix}"] = sizes
+    for name in ("ssim", "ms_ssim", "psnr", "l1"):
+        values[f"payload_{name}"] = getattr(metrics, name)(originals, payloads)
+    return [_entry(report, name, metrics.mean_interval(each), len(each)) for name, each in values.items()]
+
+
+def _cost(report: Report, defence: Defence) -> list[Measurement]:
+    """What the client part costs a device, at 224 px on one thread."""
+    client = defence.client().cpu()
+    return [
+        report(measure="client_bytes", value=float(cost.size_bytes(client))),
+        report(measure="multiply_adds", value=float(cost.multiply_adds(client, COST_SIZE))),
+        report(measure="latency_ms", value=cost.latency_ms(client, COST_SIZE, COST_REPEATS), n=COST_REPEATS),
+    ]

@@ -1,0 +1,182 @@
+"""Choose λ: the paper's strategy, and a sweep that draws the whole trade-off."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dapter import metrics
+from dapter.data import Data
+from dapter.defences import name_of
+from dapter.defences.dapter import Dapter
+from dapter.errors import UsageError, need
+from dapter.loop import Plan
+from dapter.runs import Run, fingerprint
+from dapter.service.classifier import Service
+from dapter.train import load_defence, train
+from dapter.types import Payload
+
+STUDIES = "studies.sqlite3"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the paper's strategy asks of a converter, on the validation split.
+
+    Attributes:
+        entropy: image entropy must be below; the paper's 3, whose unit it does not give, here in bits: the
+            stricter reading.
+        accuracy_drop: the share of answers lost must be below; the paper's 3 points.
+    """
+
+    entropy: float = 3.0
+    accuracy_drop: float = 0.03
+
+
+@dataclass(frozen=True)
+class Step:
+    """One λ that was tried, with what it reached on the validation split."""
+
+    run: Run
+    lam: float
+    entropy: float
+    accuracy_drop: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What tuning found.
+
+    Attributes:
+        run: the converter that meets the limits, or else the last one within the accuracy limit, or the last.
+        reached: whether it meets them.
+        reason: why tuning ended, in words.
+        steps: every λ that was tried, in order.
+    """
+
+    run: Run
+    reached: bool
+    reason: str
+    steps: tuple[Step, ...]
+
+
+def tune(
+    defence: Dapter,
+    service: Service,
+    data: Data,
+    plan: Plan | None = None,
+    *,
+    limits: Limits | None = None,
+    step: float = 0.02,
+    max_steps: int = 10,
+    fine_tune_epochs: int = 2,
+    seed: int = 0,
+    root: Path = Path("runs"),
+    preset: str | None = None,
+) -> Tuned:
+    """The paper's strategy (section 4): start at the defence's λ, move it by `step`, each time from the last weights.
+
+    While entropy is too high λ rises, while too many answers are lost it falls; it ends when both limits are met,
+    when λ would leave (0, 1) or come back to where it was (the limits contradict), or after `max_steps`.
+
+    Args:
+        plan: of the first training; the later ones take `fine_tune_epochs`.
+    """
+    plan, limits = plan or Plan(), limits or Limits()
+    steps: list[Step] = []
+    lam, start = defence.lam, None
+    while True:
+        now = plan if start is None else replace(plan, epochs=fine_tune_epochs)
+        chosen = replace(defence, lam=lam)
+        start = train(chosen, service, data, now, seed=seed, root=root, start=start, preset=preset)
+        last = Step(start, lam, *_scores(start, service, data))
+        steps.append(last)
+        too_grey, too_rich = last.accuracy_drop >= limits.accuracy_drop, last.entropy >= limits.entropy
+        if not too_grey and not too_rich:
+            return Tuned(last.run, True, f"reached at λ = {lam:g}", tuple(steps))
+        lam = round(lam + (step if too_rich and not too_grey else -step), 6)
+        reason = _end(lam, steps, max_steps)
+        if reason:
+            kept = [entry for entry in steps if entry.accuracy_drop < limits.accuracy_drop]
+            return Tuned((kept or steps)[-1].run, False, f"not reached: {reason}", tuple(steps))
+
+
+def _end(lam: float, steps: Sequence[Step], max_steps: int) -> str:
+    """Why λ should not be tried, or nothing."""
+    if not 0 < lam < 1:
+        return f"λ = {lam:g} would be outside (0, 1)"
+    if any(entry.lam == lam for entry in steps):
+        return f"λ = {lam:g} was tried before, the limits on entropy and accuracy contradict each other"
+    if len(steps) >= max_steps:
+        return f"{max_steps} values of λ were tried"
+    return ""
+
+
+def _scores(run: Run, service: Service, data: Data) -> tuple[float, float]:
+    """Image entropy in bits and the drop in accuracy, on the validation split.
+
+    Without labels the service's answer to the original counts as right.
+    """
+    val = data.splits["val"]
+    payload = load_defence(run).protect(val.images)
+    before, after = service.answer(Payload(val.images)).labels(), service.answer(payload).labels()
+    drops = []
+    for target in service.targets:
+        truth = val.labels.get(target, before[target])
+        drops.append(metrics.accuracy(before[target], truth).value - metrics.accuracy(after[target], truth).value)
+    return float(metrics.entropy_bits(payload.pixels).mean()), max(drops)
+
+
+def sweep(
+    defence: Dapter,
+    service: Service,
+    data: Data,
+    plan: Plan | None = None,
+    *,
+    lams: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98),
+    seed: int = 0,
+    root: Path = Path("runs"),
+    start: Run | None = None,
+    preset: str | None = None,
+    storage: str | None = None,
+) -> list[Run]:
+    """Train one converter for each λ; several processes or machines may share the work.
+
+    Args:
+        lams: the values of λ.
+        start: a warm start for every one of them.
+        storage: an Optuna storage URL (any RDB for many machines); by default an SQLite file under `root`.
+
+    Returns:
+        The runs, in the order of `lams`.
+
+    Raises:
+        UsageError: no λ, or one outside [0, 1].
+        MissingExtra: Optuna is not installed.
+    """
+    optuna = need("optuna", "sweep")
+    if not lams:
+        raise UsageError("a sweep needs values of λ. Cure: give some, such as 0.5 0.7 0.9")
+    plan = plan or Plan()
+    Path(root).mkdir(parents=True, exist_ok=True)
+    settings: dict[str, Any] = {**defence.settings(), "lam": list(lams)}
+    asked = [name_of(defence), settings, data.record(), service.digest, seed, str(plan), start and start.path.name]
+
+    def run_of(lam: float) -> Run:
+        chosen = replace(defence, lam=lam)
+        return train(chosen, service, data, plan, seed=seed, root=root, start=start, preset=preset)
+
+    def objective(trial: Any) -> tuple[float, float]:
+        run = run_of(trial.suggest_categorical("lam", list(lams)))
+        trial.set_user_attr("run", run.path.name)
+        return _scores(run, service, data)
+
+    study = optuna.create_study(
+        study_name=f"{name_of(defence)}-{fingerprint(asked)[:12]}",
+        storage=storage or f"sqlite:///{Path(root).resolve() / STUDIES}",
+        sampler=optuna.samplers.GridSampler({"lam": list(lams)}, seed=seed),
+        directions=["minimize", "minimize"],
+        load_if_exists=True,
+    )
+    study.optimize(objective)
+    return [run_of(lam) for lam in lams]
