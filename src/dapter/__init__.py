@@ -1,1 +1,40 @@
-"""Use a cloud image-recognition service without handing over an image that can be abused."""
+"""Use a cloud image-recognition service without handing over an image that can be abused.
+
+The public names are loaded on first use, so that light parts import without torch.
+"""
+
+import importlib
+from typing import Any
+
+_HOMES = {
+    "load_data": "dapter.data",
+    "load_service": "dapter.service.load",
+    "train_service": "dapter.service.training",
+    "load_trained_service": "dapter.service.training",
+    "build_defence": "dapter.defences",
+    "with_settings": "dapter.defences",
+    "Plan": "dapter.loop",
+    "train": "dapter.train",
+    "load_defence": "dapter.train",
+    "tune": "dapter.tune",
+    "sweep": "dapter.tune",
+    "evaluate": "dapter.evaluate",
+    "convert_files": "dapter.convert",
+    "write_report": "dapter.report",
+    "Run": "dapter.runs",
+    "Answer": "dapter.types",
+    "Measurement": "dapter.types",
+    "Payload": "dapter.types",
+    "DapterError": "dapter.errors",
+}
+
+__all__ = list(_HOMES)  # noqa: PLE0604 (all are strings)
+
+
+def __getattr__(name: str) -> Any:
+    # A module of the same name (dapter.train) becomes an attribute when it is imported; the function must win.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dapter' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,378 @@
+"""The command line: one dataclass a verb; its fields are the options, their docstrings the help.
+
+Exit codes: 0 done, 1 checked and failed (or an image could not be converted), 2 wrong use.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
+
+from dapter.errors import CheckFailed, DapterError, UsageError
+
+PresetName = Literal["tiny", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images, and which of their labels."""
+
+    data: str = "faces"
+    """The data set: faces (generated), cifar10, celeba, mnist, lfw, folder (your own), ..."""
+    root: Path | None = None
+    """The folder that holds it."""
+    target: tuple[str, ...] = ()
+    """The label, or labels, that the service answers. Default: the set's usual one."""
+    size: int | None = None
+    """Pixels on a side, for sets that can be resized."""
+    n: int | None = None
+    """How many images, for generated sets."""
+    csv: Path | None = None
+    """The table of labels, for --data folder."""
+    on_error: Literal["raise", "skip"] | None = None
+    """What to do about an image that cannot be read: stop, or skip it and report."""
+
+    def load(self) -> Any:
+        """The data set."""
+        from dapter.data import load_data
+
+        given = {name: value for name, value in asdict(self).items() if name not in ("data", "target")}
+        return load_data(
+            self.data, target=self.target, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """Which frozen service."""
+
+    service: tuple[Path, ...]
+    """A run folder of `dapter service train`, or one or more files (.safetensors)."""
+
+    def load(self) -> Any:
+        """The service."""
+        from dapter.service.load import load_service
+        from dapter.service.training import load_trained_service
+
+        if len(self.service) == 1 and (self.service[0] / "manifest.json").exists():
+            return load_trained_service(self.service[0])
+        return load_service(*self.service)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How much to train."""
+
+    preset: PresetName = "cpu"
+    """The scale: tiny (a minute), cpu (two cores, minutes to an hour), paper (a GPU)."""
+    epochs: int | None = None
+    """Passes over the training split, instead of the preset's."""
+    batch_size: int | None = None
+    """Images a step, instead of the preset's."""
+    seed: int = 0
+    """Of everything random."""
+    out: Path = Path("runs")
+    """Where run folders are kept."""
+
+    def change(self, plan: Any) -> Any:
+        """The plan with what was asked for instead."""
+        given = {"epochs": self.epochs, "batch_size": self.batch_size}
+        return replace(plan, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class ConverterOptions:
+    """Which converter."""
+
+    lam: float = 0.9
+    """λ: 0 keeps the answer only, 1 keeps grey only."""
+    net: Literal["paper", "fast"] = "paper"
+    """The paper's network, or the fast one."""
+    width: int | None = None
+    """The network's channels, instead of the preset's."""
+    labels: Literal["data", "service"] = "data"
+    """Train on the data's labels, or on the service's own answers."""
+
+    def build(self, preset: Any, lam_range: tuple[float, float] | None = None) -> Any:
+        """The defence, not yet trained."""
+        from dapter.defences import build_defence
+
+        width = self.width or (preset.converter_width if self.net == "paper" else None)
+        return build_defence("dapter", {**asdict(self), "width": width, "lam_range": lam_range})
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Everything once on generated portraits: service, converter, figures, report. Under ten minutes on 2 cores."""
+
+    out: Path = Path("runs/demo")
+    """Where the run folders and the report go."""
+
+    def run(self) -> None:
+        """Do it."""
+        data = DataOptions(n=6000)
+        training = TrainingOptions(preset="tiny", out=self.out)
+        service = ServiceTrain(data, training).run()
+        Train(ServiceOptions((service,)), data, training, ConverterOptions()).run()
+
+
+@dataclass(frozen=True)
+class ServiceTrain:
+    """Train a classifier for each target: a service to protect images from."""
+
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
+    arch: Literal["lenet", "vgg11", "vgg16", "vgg19", "resnet18", "resnet50"] | None = None
+    """The architecture, instead of the preset's."""
+    width: int | None = None
+    """Channels of its first stage, instead of the preset's."""
+    stem: Literal["small", "large"] = "small"
+    """small for images of about 32 to 64 px, large for about 224 px."""
+
+    def run(self) -> Path:
+        """Do it; gives the run folder."""
+        from dapter.presets import find_preset
+        from dapter.service.training import train_service
+
+        preset = find_preset(self.training.preset)
+        run = train_service(
+            self.data.load(),
+            self.training.change(preset.service_plan),
+            arch=self.arch or preset.arch,
+            width=self.width or preset.width,
+            stem=self.stem,
+            seed=self.training.seed,
+            root=self.training.out,
+            preset=self.training.preset,
+        )
+        _say(f"The service is in {run.path}")
+        return run.path
+
+
+@dataclass(frozen=True)
+class ServiceShow:
+    """Load a service, check it and say what it is: targets, classes, hash."""
+
+    service: OmitArgPrefixes[ServiceOptions]
+
+    def run(self) -> None:
+        """Do it."""
+        service = self.service.load()
+        for target, classes in service.classes.items():
+            _say(f"{target}: {', '.join(classes)}")
+        _say(f"digest {service.digest}")
+
+
+@dataclass(frozen=True)
+class Service:
+    """The frozen classifier that images are sent to."""
+
+    action: OmitSubcommandPrefixes[
+        Annotated[ServiceTrain, subcommand("train")] | Annotated[ServiceShow, subcommand("show")]
+    ]
+
+    def run(self) -> None:
+        """Do it."""
+        self.action.run()
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a converter against a frozen service, measure it and write its report."""
+
+    service: OmitArgPrefixes[ServiceOptions]
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
+    converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
+    lam_range: tuple[float, float] | None = None
+    """Train one converter for every λ in this range; --lam is what it is measured at."""
+    start: Path | None = None
+    """A run folder whose weights are the warm start (transfer learning)."""
+
+    def run(self) -> None:
+        """Do it."""
+        from dapter.presets import find_preset
+        from dapter.runs import Run
+        from dapter.train import train
+
+        preset = find_preset(self.training.preset)
+        service, data = self.service.load(), self.data.load()
+        run = train(
+            self.converter.build(preset, self.lam_range),
+            service,
+            data,
+            self.training.change(preset.plan),
+            seed=self.training.seed,
+            root=self.training.out,
+            start=None if self.start is None else Run.load(self.start),
+            preset=self.training.preset,
+        )
+        _finish([run], service, data, run.path / "report.html")
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Choose λ: by the paper's strategy, or by a sweep that draws the whole trade-off."""
+
+    service: OmitArgPrefixes[ServiceOptions]
+    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
+    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
+    converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
+    strategy: Literal["paper", "sweep"] = "paper"
+    """paper: move λ until both limits are met. sweep: train a converter for each of --lams."""
+    max_entropy: float = 3.0
+    """paper: image entropy in bits must fall below this."""
+    max_accuracy_drop: float = 0.03
+    """paper: the share of right answers lost must stay below this."""
+    max_steps: int = 10
+    """paper: how many λ to try at most."""
+    lams: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
+    """sweep: the values of λ."""
+    storage: str | None = None
+    """sweep: a database URL that several machines share. Default: an SQLite file in --out."""
+
+    def run(self) -> None:
+        """Do it.
+
+        Raises:
+            CheckFailed: the paper's strategy did not reach its limits.
+        """
+        from dapter import tune as tuning
+        from dapter.presets import find_preset
+
+        preset = find_preset(self.training.preset)
+        service, data, defence = self.service.load(), self.data.load(), self.converter.build(preset)
+        plan = self.training.change(preset.plan)
+        common: dict[str, Any] = {"seed": self.training.seed, "root": self.training.out, "preset": self.training.preset}
+        report = self.training.out / f"tune-{self.strategy}.html"
+        if self.strategy == "sweep":
+            runs = tuning.sweep(defence, service, data, plan, lams=self.lams, storage=self.storage, **common)
+            _finish(runs, service, data, report)
+            return
+        limits = tuning.Limits(self.max_entropy, self.max_accuracy_drop)
+        tuned = tuning.tune(
+            defence,
+            service,
+            data,
+            plan,
+            limits=limits,
+            max_steps=self.max_steps,
+            fine_tune_epochs=preset.fine_tune_epochs,
+            **common,
+        )
+        _finish([step.run for step in tuned.steps], service, data, report)
+        _say(f"{tuned.reason}; the converter is in {tuned.run.path}")
+        if not tuned.reached:
+            raise CheckFailed(tuned.reason)
+
+
+@dataclass(frozen=True)
+class Convert:
+    """Convert an image, or a folder of images, with a trained converter. Originals stay as they are."""
+
+    run_folder: Positional[Path]
+    """A run folder of `dapter train`."""
+    source: Positional[Path]
+    """An image file or a folder."""
+    destination: Positional[Path]
+    """Where the PNG files go; nothing is overwritten."""
+
+    def run(self) -> None:
+        """Do it.
+
+        Raises:
+            CheckFailed: an image could not be converted; nothing was written for it.
+        """
+        from dapter.convert import convert_files
+        from dapter.train import load_defence
+
+        done = convert_files(load_defence(self.run_folder).protect, self.source, self.destination)
+        for path, reason in done.failed:
+            _say(f"not converted: {path}: {reason}")
+        _say(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.failed)} failed, in {self.destination}")
+        if done.failed:
+            raise CheckFailed(f"{len(done.failed)} images could not be converted")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write one HTML page about one or more measured runs."""
+
+    run_folders: Positional[tuple[Path, ...]]
+    """Run folders of `dapter train`."""
+    out: Path = Path("report.html")
+    """The page."""
+
+    def run(self) -> None:
+        """Do it."""
+        from dapter.report import write_report
+        from dapter.runs import Run
+
+        _say(f"The report is {write_report([Run.load(path) for path in self.run_folders], self.out)}")
+
+
+@dataclass(frozen=True)
+class List:
+    """List the run folders, finished and not."""
+
+    root: Positional[Path] = Path("runs")
+    """Where to look."""
+
+    def run(self) -> None:
+        """Do it."""
+        from dapter.runs import list_runs
+
+        for run in list_runs(self.root):
+            _say(f"{'done' if run.done else 'open'}  {run.path}")
+
+
+Verb = (
+    Annotated[Demo, subcommand("demo")]
+    | Annotated[Service, subcommand("service")]
+    | Annotated[Train, subcommand("train")]
+    | Annotated[Tune, subcommand("tune")]
+    | Annotated[Convert, subcommand("convert")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[List, subcommand("list")]
+)
+
+
+def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path) -> None:
+    """Measure the runs, write their page and print the table."""
+    from dapter.evaluate import evaluate
+    from dapter.loop import is_first
+    from dapter.report import table, write_report
+
+    if not is_first():
+        return
+    source = f"dapter {' '.join(sys.argv[1:])}"
+    found = [entry for run in runs for entry in evaluate(run, service, data, source=source)]
+    _say(table(found))
+    write_report(runs, page)
+    for run in runs:
+        _say(f"The converter is in {run.path}")
+    _say(f"The report is {page}")
+
+
+def _say(text: str) -> None:
+    print(text)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    try:
+        tyro.cli(Verb, prog="dapter", description=__doc__, args=args).run()  # type: ignore[call-overload]
+    except UsageError as error:
+        print(f"dapter: {error}", file=sys.stderr)
+        return 2
+    except DapterError as error:
+        print(f"dapter: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dapter: stopped; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
