@@ -6,6 +6,7 @@ the base class owns everything that all sets share: checking, splitting, choosin
 
 import abc
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -16,6 +17,8 @@ from dapter.errors import DataError, UsageError
 from dapter.plugins import find
 from dapter.runs import derive_seed
 from dapter.types import check_images
+
+_logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 UNKNOWN = -1
@@ -118,7 +121,7 @@ class Dataset(abc.ABC):
     """The terms under which the images may be used, in a sentence."""
 
     default_target: ClassVar[str]
-    """The label that a service answers when the user names none."""
+    """The label that a service answers when the user names none; empty: the first one of the table."""
 
     mirror: ClassVar[bool] = True
     """Whether a mirrored image keeps its labels."""
@@ -133,7 +136,7 @@ class Dataset(abc.ABC):
 
     def settings(self) -> dict[str, Any]:
         """The settings that decide what is read, without the place on this machine."""
-        hidden = {"root", "csv"}
+        hidden = {"root", "csv", "groups"}
         return {name: value for name, value in vars(self).items() if name not in hidden}
 
     def load(self, target: str | Sequence[str] = (), secrets: Sequence[str] = ()) -> Data:
@@ -147,9 +150,12 @@ class Dataset(abc.ABC):
             DataError: the set cannot be read, or is inconsistent.
             UsageError: a label that the set does not have, or one that is both target and secret.
         """
-        targets = (target,) if isinstance(target, str) else tuple(target) or (self.default_target,)
         table = self._read()
         _check_table(table, type(self).__name__)
+        if table.skipped:
+            _logger.warning("%d images skipped, the first: %s", len(table.skipped), table.skipped[0])
+        usual = self.default_target or next(iter(table.labels))
+        targets = (target,) if isinstance(target, str) else tuple(target) or (usual,)
         _check_choice(targets, tuple(secrets), table)
         split = _split(table)
         known = np.all([table.labels[name] != UNKNOWN for name in targets], axis=0)
@@ -199,6 +205,8 @@ def load_data(name: str, *, target: str | Sequence[str] = (), secrets: Sequence[
 
 def _check_table(table: Table, name: str) -> None:
     check_images(table.images)
+    if table.split is not None and table.split.shape != (len(table.images),):
+        raise DataError(f"{name}: {len(table.split)} splits for {len(table.images)} images")
     for label, values in table.labels.items():
         if values.shape != (len(table.images),):
             raise DataError(f"{name}: {len(values)} values of {label} for {len(table.images)} images")
@@ -220,10 +228,11 @@ def _split(table: Table) -> np.ndarray:
     n = len(table.images)
     groups = table.labels.get("identity", np.arange(n))
     groups = np.where(groups == UNKNOWN, groups.max(initial=0) + 1 + np.arange(n), groups)
-    split = np.full(n, "train", dtype="<U5") if table.split is None else table.split.astype("<U5")
-    strange = sorted(set(split) - set(SPLITS))
-    if strange:
+    split = np.full(n, "train") if table.split is None else table.split.astype(np.str_)
+    if strange := sorted(set(split.tolist()) - set(SPLITS)):
         raise DataError(f"no split is named {', '.join(strange)}. There are: {', '.join(SPLITS)}")
+    if len(set(zip(groups.tolist(), split.tolist(), strict=True))) > len(set(groups.tolist())):
+        raise DataError("one identity is in two splits. Cure: keep all images of a person in the same split")
     rng = np.random.default_rng(derive_seed(SPLIT_SEED, "splits"))
     if table.split is None:
         _move(split, groups, "test", 0.15, rng)

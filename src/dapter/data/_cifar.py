@@ -112,11 +112,11 @@ def read_batches(
 
 
 def _unpickle(path: Path, cure: str) -> dict[str, Any]:
-    try:
-        with need_file(path, cure).open("rb") as file:
+    with need_file(path, cure).open("rb") as file:
+        try:
             content = _Unpickler(file, encoding="latin1").load()
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, LookupError, ImportError) as error:
-        raise DataError(f"{path}: not a CIFAR file ({error}). Cure: {cure}") from error
+        except Exception as error:  # a damaged pickle raises almost anything
+            raise DataError(f"{path}: not a CIFAR file ({error}). Cure: {cure}") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: not a CIFAR file (it holds no dictionary). Cure: {cure}")
     return content

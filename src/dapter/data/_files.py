@@ -1,6 +1,5 @@
 """Folders of images and files, found and read with errors that say what to do."""
 
-import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,6 @@ from dapter.imagefile import open_image
 
 ON_ERROR = ("raise", "skip")
 
-_logger = logging.getLogger(__name__)
-
 
 class Images(NamedTuple):
     """Images read from files: uint8 (K, size, size, 3), which of the files they are, and what was passed over."""
@@ -26,17 +23,17 @@ class Images(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def find_folder(root: Path | str, names: Sequence[str], cure: str) -> Path:
-    """The first of `names` that is a folder in `root`, or `root` itself if it bears one of these names.
+def find_folder(root: Path | str, names: Sequence[str], marker: str, cure: str) -> Path:
+    """The first of these folders in `root`, or `root` itself, in which something matches the pattern `marker`.
 
     Raises:
-        DataError: neither.
+        DataError: none.
     """
     root = Path(root)
-    for folder in [root / name for name in names] + [root] * (root.absolute().name in names):
-        if folder.is_dir():
+    for folder in [*(root / name for name in names), root]:
+        if any(folder.glob(marker)):
             return folder
-    raise DataError(f"{root / names[0]}: no such folder. Cure: {cure}")
+    raise DataError(f"{root}: {marker} is neither here nor in {', '.join(names)}. Cure: {cure}")
 
 
 def need_file(path: Path, cure: str) -> Path:
@@ -90,7 +87,4 @@ def read_images(paths: Sequence[Path], size: int, on_error: str = "raise") -> Im
     skipped = tuple(filter(None, problems))
     if len(kept) == 0:
         raise DataError(f"none of {len(paths)} images can be read. Cure: {skipped[0] if skipped else 'give images'}")
-    if skipped:
-        _logger.warning("%d of %d images skipped, the first: %s", len(skipped), len(paths), skipped[0])
-        pixels = pixels[kept]
-    return Images(pixels, kept, skipped)
+    return Images(pixels[kept] if skipped else pixels, kept, skipped)

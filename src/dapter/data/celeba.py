@@ -12,7 +12,7 @@ import numpy as np
 
 from dapter.data import SPLITS, Dataset, Table
 from dapter.data._files import find_folder, list_images, read_images
-from dapter.data._tables import number, read_columns, read_text
+from dapter.data._tables import index_in, read_columns, read_text, sort_classes
 from dapter.errors import DataError
 
 _CURE = "get it from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html: img_align_celeba and the text files of Anno"
@@ -40,7 +40,7 @@ class CelebA(Dataset):
     on_error: str = "raise"
 
     def _read(self) -> Table:
-        folder = find_folder(self.root, ["celeba"], _CURE)
+        folder = find_folder(self.root, ["celeba"], "img_align_celeba", _CURE)
         names, attributes = _read_attributes(folder / "list_attr_celeba.txt")
         people = read_columns(folder / "identity_CelebA.txt", 2, _CURE)
         partition = read_columns(folder / "list_eval_partition.txt", 2, _CURE)
@@ -51,11 +51,13 @@ class CelebA(Dataset):
         images = read_images([folder / "img_align_celeba" / file for file in files], self.size, self.on_error)
         kept = [files[row] for row in images.kept]
         has = np.array([attributes[file] for file in kept]) == "1"
-        identity, persons = number([people[file][0] for file in kept])
+        persons = [people[file][0] for file in kept]
+        classes = {**{name: (f"not {name}", name) for name in names}, "identity": sort_classes(persons)}
+        identity = index_in(classes["identity"], persons, folder / "identity_CelebA.txt", _CURE)
         return Table(
             images=images.pixels,
             labels={**{name: has[:, i].astype(np.int64) for i, name in enumerate(names)}, "identity": identity},
-            classes={**{name: (f"not {name}", name) for name in names}, "identity": persons},
+            classes=classes,
             split=_read_split(folder, [partition[file][0] for file in kept]),
             skipped=images.skipped,
         )

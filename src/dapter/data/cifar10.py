@@ -14,7 +14,6 @@ from dapter.data import Dataset, Table
 from dapter.data._cifar import read_batches, read_names
 from dapter.data._files import find_folder
 
-_FOLDER = "cifar-10-batches-py"
 _CURE = "unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html into root"
 _PARTS = {**{f"data_batch_{number}": "train" for number in range(1, 6)}, "test_batch": "test"}
 _VEHICLES = ("airplane", "automobile", "ship", "truck")
@@ -36,7 +35,7 @@ class Cifar10(Dataset):
     root: Path
 
     def _read(self) -> Table:
-        folder = find_folder(self.root, [_FOLDER], _CURE)
+        folder = find_folder(self.root, ["cifar-10-batches-py"], "batches.meta", _CURE)
         names = read_names(folder / "batches.meta", "label_names", 10, _CURE)
         images, labels, split = read_batches(folder, _PARTS, {"labels": 10}, _CURE)
         kind = labels["labels"]

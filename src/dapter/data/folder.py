@@ -1,0 +1,64 @@
+"""Your own images, with a CSV of their labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from dapter.data import SPLITS, Dataset, Table
+from dapter.data._files import read_images
+from dapter.data._tables import index_in, inside, read_csv, sort_classes
+from dapter.errors import DataError
+
+_CURE = "give a header and a row an image: file, then a column a label; optional are identity and split"
+
+
+@dataclass(frozen=True)
+class Folder(Dataset):
+    """Images anywhere below a folder, named by the column `file` of a CSV, relative to that folder.
+
+    Every other column is a label, its values are the names of its classes, and nothing means unknown. Two columns are
+    special: `identity` says who is in the image (no person may be in two splits), and `split` is one of train, val
+    and test (without val, it is taken out of train; without the column, all are drawn). The first label is the
+    target if you name none. Photos lose what makes them oblong, equally on both sides, and are then resized.
+
+    Attributes:
+        csv: the table.
+        root: the folder of the images; by default the one that the table is in.
+        size: height and width of the images.
+        on_error: "raise", or "skip" images that cannot be read and report them.
+    """
+
+    licence: ClassVar[str] = "Yours: dapter knows no terms of these images."
+    default_target: ClassVar[str] = ""
+
+    csv: Path
+    root: Path | None = None
+    size: int = 64
+    on_error: str = "raise"
+
+    def _read(self) -> Table:
+        table = Path(self.csv)
+        rows = read_csv(table, _CURE)
+        columns = [name for name in next(iter(rows.values())) if name not in ("file", "split", "identity")]
+        if not columns:
+            raise DataError(f"{table}: it has no label. Cure: {_CURE}")
+        root = table.parent if self.root is None else Path(self.root)
+        images = read_images([inside(root, file, table) for file in rows], self.size, self.on_error)
+        kept = [list(rows.values())[row] for row in images.kept]
+        labels, classes = {}, {}
+        for name in (*columns, *({"identity"} & set(kept[0]))):
+            values = [row[name] for row in kept]
+            classes[name] = sort_classes(values)
+            labels[name] = index_in(classes[name], values, table, _CURE)
+        return Table(images.pixels, labels, classes, _read_split(table, kept), images.skipped)
+
+
+def _read_split(table: Path, rows: list[dict[str, str]]) -> np.ndarray | None:
+    if "split" not in rows[0]:
+        return None
+    split = [row["split"] for row in rows]
+    if strange := sorted(set(split) - set(SPLITS)):
+        raise DataError(f"{table}: {strange[0]!r} is no split. Cure: one of {', '.join(SPLITS)} in each row")
+    return np.array(split)
