@@ -108,7 +108,7 @@ class Classifier(nn.Module):
 
 
 class Service:
-    """Frozen classifiers with distinct targets, as one service. It holds frozen copies of what it is given.
+    """Frozen classifiers with distinct targets, as one service. Of one that is not frozen it holds a frozen copy.
 
     Not a module, so that a defence that keeps one does not save or train its parameters.
 
@@ -123,7 +123,8 @@ class Service:
         targets = [classifier.target for classifier in classifiers]
         if len(set(targets)) != len(targets):
             raise UsageError(f"two classifiers answer the same target: {', '.join(targets)}. Cure: give each its own")
-        self.classifiers = {entry.target: copy.deepcopy(entry).freeze() for entry in classifiers}
+        copies = [entry if entry.frozen else copy.deepcopy(entry).freeze() for entry in classifiers]
+        self.classifiers = {entry.target: entry for entry in copies}
         parts = sorted(entry.digest() for entry in self.classifiers.values())
         self.digest = hashlib.sha256("".join(parts).encode()).hexdigest()
         self._states = self._state_digests()
@@ -192,7 +193,7 @@ class Service:
             pixels = torch.from_numpy(np.ascontiguousarray(payload.pixels[rows])).to(self.device)
             try:
                 logits = self.logits(pixels.permute(0, 3, 1, 2).float() / 255)
-            except RuntimeError as error:
+            except (RuntimeError, AssertionError) as error:  # torch.export's guards are assertions
                 cure = "Cure: set the input_size that its net needs"
                 raise ServiceError(f"the service fails on {height}x{width} images ({error}). {cure}") from error
             for target, values in logits.items():
