@@ -33,7 +33,7 @@ class Preset:
 
 PRESETS = {
     "tiny": Preset("resnet18", 8, Plan(epochs=6, batch_size=64), 16, Plan(epochs=6, batch_size=64), 2),
-    "cpu": Preset("resnet18", 16, Plan(epochs=10), 16, Plan(epochs=4), 2),
+    "cpu": Preset("resnet18", 16, Plan(epochs=12), 16, Plan(epochs=4), 2),
     "paper": Preset("resnet18", 64, Plan(epochs=100, patience=20), 32, Plan(epochs=100, patience=20), 20),
 }
 """`tiny` for trials and the demo, `cpu` for two cores and an hour, `paper` for the paper's scale on a GPU."""
