@@ -225,7 +225,8 @@ def psnr(images: np.ndarray, others: np.ndarray) -> np.ndarray:
 def ssim(images: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Structural similarity of each pair (Wang et al. 2004): float64 (N,), 1 for identical images.
 
-    Window of 11 pixels, sigma 1.5, mirrored at the border; the mean over R, G and B.
+    Window of 11 pixels, sigma 1.5, mirrored at the border; the mean over R, G and B. In float32: right to about
+    0.003 where images are flat (float64 is ten times slower).
 
     Args:
         images: uint8 (N, H, W, 3), or floats in [0, 1] of that shape; at least 11 pixels a side.
