@@ -1,5 +1,6 @@
 """Image files in, pixels out, and back: the only place that opens or writes an image file."""
 
+import functools
 import io
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dapter.errors import DataError, UsageError
 from dapter.types import check_images
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 MAX_PIXELS = 64_000_000
 """Larger images are refused: a small file can unpack to far more memory than it takes on disk."""
 
@@ -33,7 +35,7 @@ def open_image(source: Path | bytes, size: tuple[int, int] | None = None, *, squ
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
+        with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"{name}: {image.width} x {image.height} is over {MAX_PIXELS} pixels. Cure: shrink it")
             if size is not None:
@@ -46,10 +48,19 @@ def open_image(source: Path | bytes, size: tuple[int, int] | None = None, *, squ
     except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise DataError(f"{name}: not an image that can be read ({error}). Cure: replace or remove it") from error
     if square:
-        rgb = ImageOps.fit(rgb, (min(rgb.size),) * 2)
+        side = min(rgb.size)
+        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+        rgb = rgb.crop((left, top, left + side, top + side))
     if size is not None and rgb.size != (size[1], size[0]):
         rgb = rgb.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return np.array(rgb)
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """What may be opened; Pillow knows more, some through other programs (EPS runs Ghostscript)."""
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -8,7 +8,7 @@ import abc
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -198,7 +198,9 @@ def load_data(name: str, *, target: str | Sequence[str] = (), secrets: Sequence[
     try:
         dataset = reader(**settings)
     except TypeError as error:
-        raise UsageError(f"data set {name}: {error}. Its settings: {', '.join(reader.__dataclass_fields__)}") from error
+        raise UsageError(
+            f"data set {name}: {error}. Its settings: {', '.join(entry.name for entry in fields(reader))}"
+        ) from error
     found: Data = dataset.load(target, secrets)
     return found
 
