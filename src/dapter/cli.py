@@ -3,9 +3,11 @@
 Exit codes: 0 done, 1 checked and failed (or an image could not be converted), 2 wrong use.
 """
 
+import contextlib
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,96 +15,7 @@ import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
 from dapter.errors import CheckFailed, DapterError, UsageError
-
-PresetName = Literal["tiny", "cpu", "paper"]
-
-
-@dataclass(frozen=True)
-class DataOptions:
-    """Which images, and which of their labels."""
-
-    data: str = "faces"
-    """The data set: faces (generated), cifar10, celeba, mnist, lfw, folder (your own), ..."""
-    root: Path | None = None
-    """The folder that holds it."""
-    target: tuple[str, ...] = ()
-    """The label, or labels, that the service answers. Default: the set's usual one."""
-    size: int | None = None
-    """Pixels on a side, for sets that can be resized."""
-    n: int | None = None
-    """How many images, for generated sets."""
-    csv: Path | None = None
-    """The table of labels, for --data folder."""
-    on_error: Literal["raise", "skip"] | None = None
-    """What to do about an image that cannot be read: stop, or skip it and report."""
-
-    def load(self) -> Any:
-        """The data set."""
-        from dapter.data import load_data
-
-        given = {name: value for name, value in asdict(self).items() if name not in ("data", "target")}
-        return load_data(
-            self.data, target=self.target, **{name: value for name, value in given.items() if value is not None}
-        )
-
-
-@dataclass(frozen=True)
-class ServiceOptions:
-    """Which frozen service."""
-
-    service: tuple[Path, ...]
-    """A run folder of `dapter service train`, or one or more files (.safetensors)."""
-
-    def load(self) -> Any:
-        """The service."""
-        from dapter.service.load import load_service
-        from dapter.service.training import load_trained_service
-
-        if len(self.service) == 1 and (self.service[0] / "manifest.json").exists():
-            return load_trained_service(self.service[0])
-        return load_service(*self.service)
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How much to train."""
-
-    preset: PresetName = "cpu"
-    """The scale: tiny (a minute), cpu (two cores, minutes to an hour), paper (a GPU)."""
-    epochs: int | None = None
-    """Passes over the training split, instead of the preset's."""
-    batch_size: int | None = None
-    """Images a step, instead of the preset's."""
-    seed: int = 0
-    """Of everything random."""
-    out: Path = Path("runs")
-    """Where run folders are kept."""
-
-    def change(self, plan: Any) -> Any:
-        """The plan with what was asked for instead."""
-        given = {"epochs": self.epochs, "batch_size": self.batch_size}
-        return replace(plan, **{name: value for name, value in given.items() if value is not None})
-
-
-@dataclass(frozen=True)
-class ConverterOptions:
-    """Which converter."""
-
-    lam: float = 0.9
-    """λ: 0 keeps the answer only, 1 keeps grey only."""
-    net: Literal["paper", "fast"] = "paper"
-    """The paper's network, or the fast one."""
-    width: int | None = None
-    """The network's channels, instead of the preset's."""
-    labels: Literal["data", "service"] = "data"
-    """Train on the data's labels, or on the service's own answers."""
-
-    def build(self, preset: Any, lam_range: tuple[float, float] | None = None) -> Any:
-        """The defence, not yet trained."""
-        from dapter.defences import build_defence
-
-        width = self.width or (preset.converter_width if self.net == "paper" else None)
-        return build_defence("dapter", {**asdict(self), "width": width, "lam_range": lam_range})
+from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
 
 
 @dataclass(frozen=True)
@@ -117,7 +30,7 @@ class Demo:
         data = DataOptions(n=6000)
         training = TrainingOptions(preset="tiny", out=self.out)
         service = ServiceTrain(data, training).run()
-        Train(ServiceOptions((service,)), data, training, ConverterOptions()).run()
+        Train(ServiceOptions((str(service),)), data, training, ConverterOptions()).run()
 
 
 @dataclass(frozen=True)
@@ -347,15 +260,27 @@ def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path) -> None:
     from dapter.loop import is_first
     from dapter.report import table, write_report
 
-    if not is_first():
-        return
     source = f"dapter {' '.join(sys.argv[1:])}"
     found = [entry for run in runs for entry in evaluate(run, service, data, source=source)]
+    if not is_first():
+        return
     _say(table(found))
     write_report(runs, page)
     for run in runs:
         _say(f"The converter is in {run.path}")
     _say(f"The report is {page}")
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[None]:
+    """Join the other processes when started by `python -m torch.distributed.run`."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    from dapter.loop import distributed
+
+    with distributed():
+        yield
 
 
 def _say(text: str) -> None:
@@ -365,7 +290,9 @@ def _say(text: str) -> None:
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     try:
-        tyro.cli(Verb, prog="dapter", description=__doc__, args=args).run()  # type: ignore[call-overload]
+        verb = tyro.cli(Verb, prog="dapter", description="Protect images from the service they are sent to.", args=args)
+        with _processes():
+            verb.run()
     except UsageError as error:
         print(f"dapter: {error}", file=sys.stderr)
         return 2

@@ -1,0 +1,124 @@
+"""Groups of command-line options that several verbs share, and what they stand for."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+if TYPE_CHECKING:  # the command line starts fast: what needs torch is imported when it is used
+    from dapter.data import Data
+    from dapter.defences.dapter import Dapter
+    from dapter.loop import Plan
+    from dapter.presets import Preset
+    from dapter.service.classifier import Service
+    from dapter.service.sources import Spec
+
+PresetName = Literal["tiny", "cpu", "paper"]
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which images, and which of their labels."""
+
+    data: str = "faces"
+    """The data set: faces (generated), cifar10, celeba, mnist, lfw, folder (your own), ..."""
+    root: Path | None = None
+    """The folder that holds it."""
+    target: tuple[str, ...] = ()
+    """The label, or labels, that the service answers. Default: the set's usual one."""
+    size: int | None = None
+    """Pixels on a side, for sets that can be resized."""
+    n: int | None = None
+    """How many images, for generated sets."""
+    csv: Path | None = None
+    """The table of labels, for --data folder."""
+    groups: Path | None = None
+    """A table that joins classes into groups, for --data imagenet."""
+    on_error: Literal["raise", "skip"] | None = None
+    """What to do about an image that cannot be read: stop, or skip it and report."""
+
+    def load(self) -> "Data":
+        """The data set."""
+        from dapter.data import load_data
+
+        given = {name: value for name, value in asdict(self).items() if name not in ("data", "target")}
+        return load_data(
+            self.data, target=self.target, **{name: value for name, value in given.items() if value is not None}
+        )
+
+
+@dataclass(frozen=True)
+class ServiceOptions:
+    """Which frozen service; what it does not say about itself must be given."""
+
+    service: tuple[str, ...]
+    """A run folder of `dapter service train`; or files (.safetensors, .pt2, .onnx), the local folder of a Hugging Face
+    image classifier, or package.module:name of a torch module, several for several classifiers."""
+    service_target: str | None = None
+    """The label that it answers."""
+    service_classes: tuple[str, ...] | None = None
+    """The names of its classes, in order."""
+    service_mean: tuple[float, float, float] | None = None
+    """The mean that it normalises images in [0, 1] with."""
+    service_std: tuple[float, float, float] | None = None
+    """The standard deviation that it normalises images in [0, 1] with."""
+    service_size: tuple[int, int] | None = None
+    """Height and width that it needs, if it cannot take every size."""
+
+    def load(self) -> "Service":
+        """The service."""
+        from dapter.runs import MANIFEST
+        from dapter.service.load import load_service
+        from dapter.service.training import load_trained_service
+
+        if len(self.service) == 1 and (Path(self.service[0]) / MANIFEST).exists():
+            return load_trained_service(self.service[0])
+        given = {
+            "target": self.service_target,
+            "classes": self.service_classes,
+            "mean": self.service_mean,
+            "std": self.service_std,
+            "input_size": self.service_size,
+        }
+        spec = cast("Spec", {name: value for name, value in given.items() if value is not None})
+        return load_service(*self.service, **spec)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How much to train."""
+
+    preset: PresetName = "cpu"
+    """The scale: tiny (a minute), cpu (two cores, minutes to an hour), paper (a GPU)."""
+    epochs: int | None = None
+    """Passes over the training split, instead of the preset's."""
+    batch_size: int | None = None
+    """Images a step, instead of the preset's."""
+    seed: int = 0
+    """Of everything random."""
+    out: Path = Path("runs")
+    """Where run folders are kept."""
+
+    def change(self, plan: "Plan") -> "Plan":
+        """The plan with what was asked for instead."""
+        return replace(plan, epochs=self.epochs or plan.epochs, batch_size=self.batch_size or plan.batch_size)
+
+
+@dataclass(frozen=True)
+class ConverterOptions:
+    """Which converter."""
+
+    lam: float = 0.9
+    """λ: 0 keeps the answer only, 1 keeps grey only."""
+    net: Literal["paper", "fast"] = "paper"
+    """The paper's network, or the fast one."""
+    width: int | None = None
+    """The network's channels, instead of the preset's."""
+    labels: Literal["data", "service"] = "data"
+    """Train on the data's labels, or on the service's own answers."""
+
+    def build(self, preset: "Preset", lam_range: tuple[float, float] | None = None) -> "Dapter":
+        """The defence, not yet trained."""
+        from dapter.defences.dapter import Dapter
+
+        width = self.width or (preset.converter_width if self.net == "paper" else None)
+        return Dapter(self.lam, self.net, width, self.labels, lam_range)
