@@ -33,9 +33,12 @@ def find(kind: str, name: str) -> type[Any]:
     contract = getattr(importlib.import_module(f"dapter.{kind}"), KINDS[kind])
     found = [
         value
-        for value in vars(module).values()
+        for label, value in vars(module).items()
         if inspect.isclass(value) and issubclass(value, contract) and value.__module__ == module.__name__
+        if not label.startswith("_")
     ]
     if len(found) != 1:
-        raise UsageError(f"{module.__name__} must define one {contract.__name__}, not {len(found)}")
+        raise UsageError(
+            f"{module.__name__} must define one public {contract.__name__}, not {len(found)}. Cure: one file for each"
+        )
     return found[0]

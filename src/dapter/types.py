@@ -1,6 +1,7 @@
 """The frozen values that the parts hand to one another. Needs numpy only."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -14,6 +15,8 @@ GREY = 128
 
 GRADES = ("measured", "estimated", "guaranteed")
 PRESETS = ("tiny", "cpu", "paper")
+FIGURES = ("value", "low", "high", "floor", "ceiling", "leak", "reported")
+"""The fields of a Measurement that are figures: finite, or null."""
 
 
 def check_images(images: np.ndarray) -> np.ndarray:
@@ -101,6 +104,10 @@ class Measurement:
             raise UsageError(f"grade {self.grade!r} is none of {', '.join(GRADES)}")
         if self.preset is not None and self.preset not in PRESETS:
             raise UsageError(f"preset {self.preset!r} is none of {', '.join(PRESETS)}")
+        for name in FIGURES:
+            figure = getattr(self, name)
+            if figure is not None and not math.isfinite(figure):
+                raise UsageError(f"{name} of {self.measure} is {figure}. Cure: leave out what could not be measured")
 
     def record(self) -> dict[str, Any]:
         """Every field as a JSON value, null where it does not apply."""
@@ -111,13 +118,16 @@ class Measurement:
         """Read what `record` gave.
 
         Raises:
-            DataError: fields are missing or unknown.
+            DataError: fields are missing or unknown, or hold what no measurement can.
         """
         known = {entry.name for entry in fields(cls)}
         if not isinstance(record, dict) or set(record) != known:
             wrong = sorted(known ^ set(record)) if isinstance(record, dict) else type(record).__name__
             raise DataError(f"a line of results has missing or unknown fields: {wrong}. Cure: measure again")
-        return cls(**{**record, "flags": tuple(record["flags"])})
+        try:
+            return cls(**{**record, "flags": tuple(record["flags"])})
+        except (TypeError, UsageError) as error:
+            raise DataError(f"a line of results cannot be right: {error}. Cure: measure again") from error
 
     def to_json(self) -> str:
         """One line of JSON."""
