@@ -22,6 +22,7 @@ def flat(value, size=16):
     return np.full((1, size, size, 3), value, np.uint8)
 
 
+@settings(deadline=None)
 @given(st.data(), st.integers(1, 10_000))
 def test_wilson_holds_the_rate_within_0_and_1(data, n):
     successes = data.draw(st.integers(0, n))
@@ -174,6 +175,7 @@ def test_entropy_of_known_images():
     np.testing.assert_allclose(metrics.entropy_nats(halves), 3 * math.log(2))
 
 
+@settings(deadline=None)
 @given(BATCHES, st.randoms(use_true_random=False))
 def test_entropy_has_bounds_and_does_not_see_places(images, random):
     found = metrics.entropy_bits(images)
@@ -183,6 +185,7 @@ def test_entropy_has_bounds_and_does_not_see_places(images, random):
     np.testing.assert_allclose(metrics.entropy_bits(pixels[:, order].reshape(images.shape)), found, atol=1e-9)
 
 
+@settings(deadline=None)
 @given(BATCHES)
 def test_eta_is_the_distance_from_grey(images):
     found = metrics.eta(images)

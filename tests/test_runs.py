@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dapter import runs
@@ -159,6 +159,7 @@ def test_a_locked_folder_makes_others_wait(tmp_path):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+@settings(deadline=None)
 @given(st.integers(), st.text(), st.integers())
 def test_seeds_differ_by_purpose_and_repeat(seed, name, number):
     found = derive_seed(seed, name, number)

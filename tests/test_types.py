@@ -5,7 +5,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dapter.errors import DataError, UsageError
@@ -101,6 +101,7 @@ def test_a_measurement_survives_json():
     assert Measurement.from_record(FULL.record()) == FULL
 
 
+@settings(deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False), st.text(), st.lists(st.text()))
 def test_any_figure_and_text_survives_json(value, text, flags):
     entry = replace(FULL, value=value, source=text, flags=tuple(flags))
