@@ -4,6 +4,8 @@ The public names are loaded on first use, so that light parts import without tor
 """
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 _HOMES = {
@@ -32,9 +34,19 @@ __all__ = list(_HOMES)  # noqa: PLE0604 (all are strings)
 
 
 def __getattr__(name: str) -> Any:
-    # A module of the same name (dapter.train) becomes an attribute when it is imported; the function must win.
     if name not in _HOMES:
         raise AttributeError(f"module 'dapter' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
     globals()[name] = value
     return value
+
+
+class _Package(ModuleType):
+    """A public name wins over the file of the same name (dapter.train), which importing would put in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _HOMES or not isinstance(value, ModuleType):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

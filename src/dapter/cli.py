@@ -154,8 +154,8 @@ class Tune:
         Raises:
             CheckFailed: the paper's strategy did not reach its limits.
         """
-        from dapter import tune as tuning
         from dapter.presets import find_preset
+        from dapter.tune import Limits, sweep, tune
 
         preset = find_preset(self.training.preset)
         service, data, defence = self.service.load(), self.data.load(), self.converter.build(preset)
@@ -163,11 +163,11 @@ class Tune:
         common: dict[str, Any] = {"seed": self.training.seed, "root": self.training.out, "preset": self.training.preset}
         report = self.training.out / f"tune-{self.strategy}.html"
         if self.strategy == "sweep":
-            runs = tuning.sweep(defence, service, data, plan, lams=self.lams, storage=self.storage, **common)
+            runs = sweep(defence, service, data, plan, lams=self.lams, storage=self.storage, **common)
             _finish(runs, service, data, report)
             return
-        limits = tuning.Limits(self.max_entropy, self.max_accuracy_drop)
-        tuned = tuning.tune(
+        limits = Limits(self.max_entropy, self.max_accuracy_drop)
+        tuned = tune(
             defence,
             service,
             data,

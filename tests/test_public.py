@@ -1,0 +1,31 @@
+import subprocess
+import sys
+
+import pytest
+
+import dapter
+
+
+def run(code):
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_light_parts_need_no_torch():
+    run("import sys, dapter, dapter.cli, dapter.data, dapter.convert, dapter.report; assert 'torch' not in sys.modules")
+
+
+def test_a_public_name_wins_over_the_file_of_the_same_name():
+    run("import dapter, dapter.evaluate; assert all(callable(each) for each in (dapter.train, dapter.evaluate))")
+    run(
+        "from dapter.train import load_defence; from dapter import train; train.__call__; import dapter; dapter.train.__call__"
+    )
+
+
+@pytest.mark.parametrize("name", dapter.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(dapter, name).__name__ == name
+
+
+def test_other_names_are_not_there():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        dapter.nothing  # noqa: B018
