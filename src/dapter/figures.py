@@ -1,0 +1,235 @@
+"""Figures and pictures of a report: SVG that follows the reader's light or dark mode, and amplified payloads."""
+
+import base64
+import io
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dapter.errors import UsageError, need
+from dapter.tables import plain, wording
+from dapter.types import GREY, Measurement, check_images
+
+THEME = {
+    "paper": ("#ffffff", "#1b2027"),
+    "ink": ("#1c2430", "#e6e9ed"),
+    "muted": ("#566171", "#a3adba"),
+    "line": ("#dfe3e8", "#3a424d"),
+    "first": ("#0a5bab", "#78b6ff"),
+    "second": ("#ad4700", "#ffab6b"),
+    "third": ("#19734a", "#6bd0a2"),
+    "fourth": ("#7c3aa8", "#d3a4f5"),
+}
+"""The colours of page and figures, each for light and for dark mode."""
+
+_SERIES = ("first", "second", "third", "fourth")
+_MARKS = "osD^v"
+_WIDTH = 4.6
+"""Inches, narrow enough that the text stays readable on a phone."""
+
+CLIPPED = 0.1
+"""Share of a picture's deviations from grey, the strongest, that amplifying clips: bright spots hide nothing."""
+
+
+def amplify(payload: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """Stretch what deviates from grey over the full range, so that the eye sees what a decoder can use.
+
+    Args:
+        payload: uint8 (N, H, W, 3).
+
+    Returns:
+        The stretched pictures, and for each the factor; 0 for a picture that is nothing but grey.
+    """
+    residue = check_images(payload).astype(np.float64) - GREY
+    factors = []
+    for each in residue:
+        size = np.abs(each[each != 0])
+        factors.append(127 / float(np.quantile(size, 1 - CLIPPED, method="higher")) if len(size) else 0.0)
+    stretched = residue * np.reshape(factors, (-1, 1, 1, 1)) + GREY
+    return stretched.round().clip(0, 255).astype(np.uint8), factors
+
+
+def picture(image: np.ndarray) -> str:
+    """An image, uint8 (H, W, 3), as a PNG data URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", optimize=True)
+    return data_uri(buffer.getvalue(), "image/png")
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """Bytes as a URI that holds them."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def curve_figure(curve: Sequence[Mapping[str, Any]], loss: str) -> bytes:
+    """One loss over the steps of training, with its values on the validation split, as SVG.
+
+    Args:
+        curve: the points of a run's curve.
+        loss: its name, without `val_`.
+    """
+    with _figure(2.3) as (figure, save):
+        axes = figure.subplots()
+        for key, name, style in (
+            (loss, "training", {"color": _light("first"), "linewidth": 1.2}),
+            (f"val_{loss}", "validation", {"color": _light("second"), "marker": "o", "markersize": 4, "linewidth": 1}),
+        ):
+            points = [(point["step"], point[key]) for point in curve if key in point]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=name, **style)
+        axes.set_xlabel("step")
+        axes.set_title(loss, loc="left")
+        _legend(axes)
+        return save()
+
+
+def tradeoff_figure(measurements: Sequence[Measurement]) -> bytes:
+    """The λ curve as SVG: accuracy (agreement where there are no labels), entropy and eta, each over λ.
+
+    Each seed is a point with its 95 % interval, the line joins the means of the seeds, and the dashed line is the
+    accuracy on the originals. Figures of attacks and of defences without λ are left out.
+
+    Raises:
+        UsageError: no figure has a λ.
+    """
+    found = [entry for entry in measurements if entry.attack is None and _lam(entry) is not None]
+    shown = {entry.measure for entry in found if entry.value is not None}
+    rate = "target_accuracy" if "target_accuracy" in shown else "agreement"
+    panels = [measure for measure in (rate, "entropy_bits", "eta") if measure in shown]
+    if not panels:
+        raise UsageError("no figure has a λ, so there is no curve. Cure: give the results of a sweep over λ")
+    series = _series([entry for entry in found if entry.measure in panels])
+    with _figure(0.6 + 1.5 * len(panels)) as (figure, save):
+        ratios = [2 if measure == rate else 1 for measure in panels]
+        rows = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
+        for axes, measure in zip(rows, panels, strict=True):
+            _panel(axes, measure, series, [entry for entry in found if entry.measure == f"{measure}_original"])
+        rows[-1].set_xlabel("λ")
+        figure.supxlabel(_evidence(found, panels), fontsize=8, color=_light("muted"))
+        return save()
+
+
+def _panel(axes: Any, measure: str, series: Mapping[str, list[Measurement]], originals: list[Measurement]) -> None:
+    """One measure over λ, a colour a series."""
+    words = wording(measure)
+    for place, (name, entries) in enumerate(series.items()):
+        points = [entry for entry in entries if entry.measure == measure and entry.value is not None]
+        if not points:
+            continue
+        colour, mark = _light(_SERIES[place % len(_SERIES)]), _MARKS[place % len(_MARKS)]
+        lams = np.array([_lam(entry) for entry in points])
+        values, low, high = (words.scale * np.array(each) for each in zip(*map(_bounds, points), strict=True))
+        axes.errorbar(
+            lams, values, [values - low, high - values], fmt=mark, color=colour, markersize=4.5, elinewidth=1, capsize=2
+        )
+        each = np.unique(lams)
+        axes.plot(each, [values[lams == lam].mean() for lam in each], color=colour, linewidth=1.2, label=name)
+    if measure == "target_accuracy" and originals:
+        for value in sorted({round(words.scale * _bounds(entry)[0], 1) for entry in originals}):
+            axes.axhline(value, color=_light("muted"), linestyle="--", linewidth=1)
+        axes.plot([], [], color=_light("muted"), linestyle="--", linewidth=1, label="originals")
+    axes.set_title(f"{words.label}{', ' if words.unit else ''}{words.unit}", loc="left")
+    if measure in ("target_accuracy", "agreement"):
+        _legend(axes)
+
+
+def _series(entries: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """Figures that differ in λ and seed only, by what tells them from the others."""
+    keys = [
+        {"defence": entry.defence, "data": entry.data, "target": entry.target}
+        | {name: value for name, value in entry.settings.items() if name != "lam"}
+        for entry in entries
+    ]
+    names = dict.fromkeys(name for key in keys for name in key)
+    differ = [name for name in names if len({json.dumps(key.get(name), sort_keys=True) for key in keys}) > 1]
+    found: dict[str, list[Measurement]] = {}
+    for key, entry in zip(keys, entries, strict=True):
+        words = ", ".join(
+            plain(key.get(name)) if name in ("defence", "data", "target") else f"{name} {plain(key.get(name))}"
+            for name in differ
+        )
+        found.setdefault(words or "payloads", []).append(entry)
+    return found
+
+
+def _lam(entry: Measurement) -> float | None:
+    lam = entry.settings.get("lam")
+    return float(lam) if isinstance(lam, int | float) else None
+
+
+def _bounds(entry: Measurement) -> tuple[float, float, float]:
+    """Value and interval; the value itself where there is no interval."""
+    value = float(entry.value or 0)
+    return value, value if entry.low is None else entry.low, value if entry.high is None else entry.high
+
+
+def _evidence(found: Sequence[Measurement], panels: Sequence[str]) -> str:
+    shown = [entry for entry in found if entry.measure in panels]
+    n = sorted({entry.n for entry in shown if entry.n is not None})
+    grades = ", ".join(sorted({entry.grade for entry in shown}))
+    return f"{grades}; a point a seed, bars: 95 % interval; n = {' and '.join(f'{each:,}' for each in n) or 'unknown'}"
+
+
+def _legend(axes: Any) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, labelcolor=_light("ink"))
+
+
+def _light(name: str) -> str:
+    return THEME[name][0]
+
+
+@contextmanager
+def _figure(height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
+    """A figure in the report's style, and the function that gives its SVG."""
+    matplotlib = need("matplotlib", "report")
+    ink, muted, line, paper = (_light(name) for name in ("ink", "muted", "line", "paper"))
+    style = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "dapter",
+        "text.parse_math": False,
+        "font.size": 9,
+        "axes.titlesize": 9.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": line,
+        "grid.linewidth": 0.7,
+        "text.color": ink,
+        "xtick.labelcolor": muted,
+        "ytick.labelcolor": muted,
+        **{f"axes.{part}color": ink for part in ("label", "title")},
+        **dict.fromkeys(("axes.edgecolor", "xtick.color", "ytick.color"), line),
+        **dict.fromkeys(("axes.facecolor", "figure.facecolor", "savefig.facecolor"), paper),
+    }
+    with matplotlib.rc_context(style):
+        figure = need("matplotlib.figure", "report").Figure(figsize=(_WIDTH, height), layout="constrained")
+
+        def save() -> bytes:
+            buffer = io.BytesIO()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph")  # the reader's own fonts have it
+                figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            return _follow_theme(buffer.getvalue().decode())
+
+        yield figure, save
+
+
+def _follow_theme(svg: str) -> bytes:
+    """Replace the light colours by variables that follow the reader's light or dark mode."""
+    for name in THEME:
+        svg = svg.replace(_light(name), f"var(--{name})")
+    light, dark = variables(0), variables(1)
+    style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    return svg.replace("<defs>", f"{style}<defs>", 1).replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'").encode()
+
+
+def variables(mode: int) -> str:
+    """THEME as CSS variables: 0 for light, 1 for dark."""
+    return "".join(f"--{name}:{colours[mode]};" for name, colours in THEME.items())

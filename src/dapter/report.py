@@ -1,0 +1,270 @@
+"""One self-contained HTML page from run folders, and the same figures as a text table. Needs no torch.
+
+The page is a pure function of the folders: the same runs give the same bytes.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dapter.errors import DataError, RunError, UsageError, need
+from dapter.figures import amplify, curve_figure, data_uri, picture, tradeoff_figure, variables
+from dapter.runs import Run, write_atomic
+from dapter.tables import (
+    compare,
+    differences,
+    evidence,
+    interval,
+    lost,
+    number,
+    pick,
+    plain,
+    table,
+    targets,
+    text,
+    wording,
+)
+from dapter.types import Measurement, check_images
+
+__all__ = ["amplify", "table", "tradeoff_figure", "write_report"]
+
+TEMPLATE = "report.html.j2"
+SHOWN = 8
+"""Pictures shown of a run, at most."""
+
+SMOOTH = 128
+"""Pictures narrower than this are enlarged without smoothing, so that each of their pixels is seen."""
+
+GUESSED = ("male", "gender", "sex")
+"""Labels of data sets that are an annotator's guess at appearance."""
+
+_RESULTS, _CURVE, _PICTURES = "results.jsonl", "curve.jsonl", "pictures.npz"
+_SVG = "image/svg+xml"
+_CODECS = ("png", "webp_lossless", "webp_q75", "jpeg_q75")
+_COST = ("client_bytes", "multiply_adds", "latency_ms")
+_LOSSES = {
+    "loss": "What training makes small: λ times eta plus (1 - λ) times the loss of accuracy, or the defence's own sum",
+    "eta": "Mean distance of the payload from grey",
+    "accuracy": "Loss of accuracy: cross-entropy of the service's answer, the smaller the better",
+}
+
+
+def write_report(runs: Sequence[Run], path: Path) -> Path:
+    """Write one HTML page about trained converters, whole or not at all. It asks nothing of the network.
+
+    Args:
+        runs: of `train`, measured by `evaluate`; several are compared first.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        UsageError: no runs.
+        RunError: a folder is missing, unfinished, damaged, or holds something else than a defence.
+        MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    if not runs:
+        raise UsageError("a report needs runs. Cure: name at least one run folder; `dapter list` shows them")
+    jinja2 = need("jinja2", "report")
+    manifests = [_manifest(run) for run in runs]
+    found = [_measurements(run) for run in runs]
+    differs = differences(found)
+    sections = [
+        _section(place, *parts) for place, parts in enumerate(zip(runs, manifests, found, differs, strict=True), 1)
+    ]
+    source = resources.files("dapter").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    page = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(source)
+    overview = _overview(found) if len(runs) > 1 else None
+    write_atomic(Path(path), page.render(sections=sections, overview=overview, light=variables(0), dark=variables(1)))
+    return Path(path)
+
+
+def _manifest(run: Run) -> dict[str, Any]:
+    manifest = Run.load(run.path).manifest
+    if manifest.get("kind") != "defence":
+        raise RunError(f"{run.path} holds a {manifest.get('kind')}, not a defence. Cure: `dapter list` shows the runs")
+    return manifest
+
+
+def _lines(run: Run, name: str) -> list[dict[str, Any]]:
+    try:
+        return run.read_lines(name)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{run.path / name} cannot be read ({error}). Cure: delete the file and measure again"
+        ) from error
+
+
+def _measurements(run: Run) -> list[Measurement]:
+    try:
+        return [Measurement.from_record(line) for line in _lines(run, _RESULTS)]
+    except DataError as error:
+        raise RunError(f"{run.path / _RESULTS}: {error}") from error
+
+
+def _overview(found: Sequence[Sequence[Measurement]]) -> dict[str, Any]:
+    """What the page shows of several runs before it shows each."""
+    header, rows = compare(found)
+    every = [entry for each in found for entry in each]
+    lams = {entry.settings["lam"] for entry in every if isinstance(entry.settings.get("lam"), int | float)}
+    return {
+        "header": header,
+        "rows": rows,
+        "evidence": evidence(every) if rows else "",
+        "figure": data_uri(tradeoff_figure(every), _SVG) if len(lams) > 1 else None,
+        "alt": f"Accuracy, image entropy and eta over λ, from {min(lams):g} to {max(lams):g}." if lams else "",
+        "guessed": _guessed(target for each in found for target in targets(each)),
+    }
+
+
+def _section(
+    place: int, run: Run, manifest: Mapping[str, Any], found: list[Measurement], differs: Mapping[str, str]
+) -> dict[str, Any]:
+    """What the page shows of one run."""
+    named = manifest.get("data", {}).get("targets", [])
+    asked = targets(found)
+    return {
+        "id": f"run-{place}",
+        "folder": run.path.name,
+        "defence": manifest.get("name", "unnamed"),
+        "data": manifest.get("data", {}).get("name", "unnamed data"),
+        "targets": ", ".join(asked or named),
+        "differs": differs,
+        "preset": manifest.get("preset"),
+        "seed": manifest.get("seed"),
+        "measured": bool(found),
+        "attacked": sum(entry.attack is not None for entry in found),
+        "answers": [_answer(found, target) for target in asked],
+        "guessed": _guessed(asked),
+        "entropy": _pair(found, "entropy_bits"),
+        "nats": _pair(found, "entropy_nats"),
+        "eta": _pair(found, "eta"),
+        "wire": [
+            {
+                **_pair(found, f"payload_bytes_{codec}"),
+                "codec": wording(f"payload_bytes_{codec}").label.partition(", ")[2],
+            }
+            for codec in _CODECS
+            if pick(found, f"payload_bytes_{codec}")
+        ],
+        "pictures": _pictures(run),
+        "curves": _curves(_lines(run, _CURVE)),
+        "cost": [_figure(entry) for name in _COST if (entry := pick(found, name))],
+        "processor": found[0].environment.get("processor") if found else None,
+        "figures": [_figure(entry) for entry in found],
+        "several_targets": len(asked) > 1,
+        "settings": _settings({**manifest, "measured by": found[0].source or None} if found else manifest),
+    }
+
+
+def _guessed(names: Any) -> list[str]:
+    return [name for name in dict.fromkeys(names) if name.lower() in GUESSED]
+
+
+def _answer(found: Sequence[Measurement], target: str) -> dict[str, Any]:
+    """How much accuracy is left on one target."""
+    parts = {"before": "target_accuracy_original", "after": "target_accuracy", "agreement": "agreement"}
+    picked = {name: pick(found, measure, target) for name, measure in parts.items()}
+    shown = {name: None if entry is None else _figure(entry) for name, entry in picked.items()}
+    return {"target": target, "lost": lost(found, target), **shown}
+
+
+def _pair(found: Sequence[Measurement], measure: str) -> dict[str, Any]:
+    """A measure of the payload beside the same of the original, and how many times smaller it became."""
+    after, before = pick(found, measure), pick(found, f"{measure}_original")
+    ratio = before.value / after.value if before and after and before.value and after.value else None
+    return {
+        "after": _figure(after) if after else None,
+        "before": _figure(before) if before else None,
+        "ratio": None if ratio is None else f"{ratio:,.1f}",
+    }
+
+
+def _figure(entry: Measurement) -> dict[str, Any]:
+    """A measurement in words."""
+    by = [f"of {entry.secret}" if entry.secret else "", f"by {entry.attack}" if entry.attack else ""]
+    return {
+        "label": " ".join([wording(entry.measure).label, *filter(None, by)]),
+        "measure": entry.measure,
+        "target": entry.target,
+        "value": text(entry.measure, entry.value) or "none",
+        "number": number(entry.measure, entry.value),
+        "interval": interval(entry),
+        "n": "" if entry.n is None else f"{entry.n:,}",
+        "grade": entry.grade,
+        "flags": ", ".join(entry.flags),
+        "reported": text(entry.measure, entry.reported),
+    }
+
+
+def _pictures(run: Run) -> dict[str, Any] | None:
+    """Originals, payloads and amplified payloads as data URIs; none if the run keeps no pictures."""
+    path = run.path / _PICTURES
+    if not path.is_file():
+        return None
+    try:
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            original, payload = (check_images(arrays[name])[:SHOWN] for name in ("original", "payload"))
+        if original.shape != payload.shape:
+            raise UsageError(f"originals {original.shape} and payloads {payload.shape} differ")
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError) as error:
+        raise RunError(f"{path} cannot be read ({error}). Cure: delete it and {_RESULTS}, measure again") from error
+    stretched, factors = amplify(payload)
+    rows = zip(original, payload, stretched, factors, strict=True)
+    return {
+        "size": f"{original.shape[2]} x {original.shape[1]}",
+        "pixelated": original.shape[2] < SMOOTH,
+        "triples": [
+            {
+                "original": picture(before),
+                "payload": picture(after),
+                "residue": picture(faint),
+                "factor": f"{factor:.3g}",
+            }
+            for before, after, faint, factor in rows
+        ],
+    }
+
+
+def _curves(curve: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """A figure for each loss of the training curve."""
+    names = dict.fromkeys(["loss", *(name.removeprefix("val_") for point in curve for name in point)] if curve else [])
+    return [
+        {"name": name, "about": _LOSSES.get(name, ""), "alt": _trend(curve, name), "uri": data_uri(svg, _SVG)}
+        for name in names
+        if name not in ("step", "epoch")
+        for svg in [curve_figure(curve, name)]
+    ]
+
+
+def _trend(curve: Sequence[Mapping[str, Any]], name: str) -> str:
+    """What a training curve shows, for those who cannot see it."""
+    parts = []
+    for key, words in ((name, "in training"), (f"val_{name}", "on validation")):
+        values = [point[key] for point in curve if key in point]
+        if values:
+            parts.append(f"{words} from {values[0]:.3g} to {values[-1]:.3g}")
+    return f"{name} {' and '.join(parts)}, over {max(point['step'] for point in curve):,} steps"
+
+
+def _settings(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Every setting of a manifest: a group for each part that is an object, and one for the rest."""
+    groups = {"run": {name: value for name, value in manifest.items() if not isinstance(value, dict)}}
+    groups |= {name: value for name, value in manifest.items() if isinstance(value, dict)}
+    return [
+        {"name": name, "rows": [(key, _setting(each)) for key, each in sorted(values.items())]}
+        for name, values in groups.items()
+        if values
+    ]
+
+
+def _setting(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, dict) else plain(value)

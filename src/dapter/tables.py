@@ -1,0 +1,201 @@
+"""What each figure is called and how it is written: one wording for terminal, README and page."""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple
+
+from dapter.types import Measurement
+
+
+class Wording(NamedTuple):
+    """How one measure is shown.
+
+    Attributes:
+        label: its name in plain words.
+        unit: written behind the number.
+        scale: the number shown is the value times this.
+        form: format of the number.
+    """
+
+    label: str
+    unit: str = ""
+    scale: float = 1.0
+    form: str = ",.3f"
+
+
+_ORIGINAL = "_original"
+_WORDS = {
+    "target_accuracy": Wording("accuracy of the answer", "%", 100, ".1f"),
+    "target_balanced_accuracy": Wording("balanced accuracy", "%", 100, ".1f"),
+    "target_auc": Wording("AUC"),
+    "calibration_error": Wording("calibration error", "%", 100, ".1f"),
+    "agreement": Wording("same answer as for the original", "%", 100, ".1f"),
+    "entropy_bits": Wording("image entropy", "bits", 1, ",.2f"),
+    "entropy_nats": Wording("image entropy", "nats", 1, ",.2f"),
+    "eta": Wording("eta, distance from grey"),
+    "payload_bytes_png": Wording("bytes on the wire, PNG", "bytes", 1, ",.0f"),
+    "payload_bytes_webp_lossless": Wording("bytes on the wire, WebP lossless", "bytes", 1, ",.0f"),
+    "payload_bytes_webp_q75": Wording("bytes on the wire, WebP quality 75", "bytes", 1, ",.0f"),
+    "payload_bytes_jpeg_q75": Wording("bytes on the wire, JPEG quality 75", "bytes", 1, ",.0f"),
+    "payload_ssim": Wording("SSIM of payload and original"),
+    "payload_ms_ssim": Wording("MS-SSIM of payload and original"),
+    "payload_psnr": Wording("PSNR of payload and original", "dB", 1, ".1f"),
+    "payload_l1": Wording("L1 of payload and original"),
+    "client_bytes": Wording("size of the client part", "kB", 1e-3, ",.1f"),
+    "multiply_adds": Wording("multiply-adds at 224 px", "million", 1e-6, ",.1f"),
+    "latency_ms": Wording("latency at 224 px, one thread", "ms", 1, ",.1f"),
+}
+
+_COLUMNS = {
+    "before, %": "target_accuracy_original",
+    "after, %": "target_accuracy",
+    "points lost": "lost",
+    "same answer, %": "agreement",
+    "entropy, bits": "entropy_bits",
+    "eta": "eta",
+    "PNG bytes": "payload_bytes_png",
+    "latency, ms": "latency_ms",
+}
+_RATES = ("target_accuracy_original", "target_accuracy", "agreement")
+
+
+def wording(measure: str) -> Wording:
+    """How to show that measure; one that is not known keeps its own name."""
+    stem = measure.removesuffix(_ORIGINAL)
+    found = _WORDS.get(stem, Wording(stem.replace("_", " "), form=",.4g"))
+    return found if stem == measure else found._replace(label=f"{found.label}: original")
+
+
+def number(measure: str, value: float | None) -> str:
+    """The value without its unit; nothing for none."""
+    words = wording(measure)
+    return "" if value is None else format(value * words.scale, words.form)
+
+
+def text(measure: str, value: float | None) -> str:
+    """The value with its unit; nothing for none."""
+    return f"{number(measure, value)} {wording(measure).unit}".strip() if value is not None else ""
+
+
+def interval(entry: Measurement, join: str = " to ") -> str:
+    """The 95 % interval without its unit; nothing for none."""
+    if entry.low is None or entry.high is None:
+        return ""
+    return join.join(number(entry.measure, bound) for bound in (entry.low, entry.high))
+
+
+def pick(found: Iterable[Measurement], measure: str, target: str | None = None) -> Measurement | None:
+    """The first figure of that measure (and target) that is of no attack and has a value."""
+    return next(
+        (
+            entry
+            for entry in found
+            if (entry.measure, entry.attack) == (measure, None)
+            and target in (None, entry.target)
+            and entry.value is not None
+        ),
+        None,
+    )
+
+
+def lost(found: Sequence[Measurement], target: str) -> float | None:
+    """The accuracy lost on a target, in points."""
+    before, after = pick(found, "target_accuracy_original", target), pick(found, "target_accuracy", target)
+    if before is None or after is None or before.value is None or after.value is None:
+        return None
+    return round(100 * (before.value - after.value), 1) + 0.0
+
+
+def targets(found: Sequence[Measurement]) -> list[str]:
+    """The targets whose answers were measured, in their order."""
+    names = dict.fromkeys(entry.target for entry in found)
+    return [name for name in names if pick(found, "agreement", name)]
+
+
+def plain(value: Any) -> str:
+    """A setting in words."""
+    if isinstance(value, list | tuple):
+        return ", ".join(plain(each) for each in value) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def differences(groups: Sequence[Sequence[Measurement]]) -> list[dict[str, str]]:
+    """For each group of figures its λ, its seed and every setting in which the groups differ, in words."""
+    settings = [{**group[0].settings, "seed": group[0].seed} if group else {} for group in groups]
+    names = dict.fromkeys(name for each in settings for name in each)
+    kept = [
+        name
+        for name in names
+        if name == "lam"
+        or (name == "seed" and any(each.get(name) is not None for each in settings))
+        or len({json.dumps(each.get(name), sort_keys=True) for each in settings if each}) > 1
+    ]
+    return [{"λ" if name == "lam" else name: plain(each[name]) for name in kept if name in each} for each in settings]
+
+
+def compare(groups: Sequence[Sequence[Measurement]]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows that set runs side by side, a row a group and target; columns without any entry are left out.
+
+    Args:
+        groups: the figures of each run; figures of attacks are left out.
+    """
+    rows = []
+    for group, differs in zip(groups, differences(groups), strict=True):
+        for target in targets(group):
+            row = {"defence": group[0].defence, "data": group[0].data, "target": target, **differs}
+            rows.append({**row, **{name: _cell(group, measure, target) for name, measure in _COLUMNS.items()}})
+    wanted = dict.fromkeys([*(name for row in rows for name in row if name not in _COLUMNS), *_COLUMNS])
+    header = [name for name in wanted if any(row.get(name) for row in rows)]
+    return header, [[row.get(name, "") for name in header] for row in rows]
+
+
+def _cell(group: Sequence[Measurement], measure: str, target: str) -> str:
+    if measure == "lost":
+        points = lost(group, target)
+        return "" if points is None else f"{points:.1f}"
+    entry = pick(group, measure, target if measure in _RATES else None)
+    if entry is None:
+        return ""
+    shown = number(measure, entry.value)
+    return f"{shown} [{interval(entry, ', ')}]" if measure in _RATES and interval(entry) else shown
+
+
+def evidence(found: Iterable[Measurement]) -> str:
+    """What stands behind a table of `compare`: n, intervals and grade, in a line."""
+    shown = [entry for entry in found if entry.attack is None and entry.measure in _COLUMNS.values()]
+    counts = []
+    for name, measures in (("rates", _RATES), ("pictures", ("entropy_bits", "eta", "payload_bytes_png"))):
+        n = sorted({entry.n for entry in shown if entry.measure in measures and entry.n is not None})
+        counts += [f"{name}: n = {' or '.join(f'{each:,}' for each in n)}"] if n else []
+    grades = ", ".join(sorted({entry.grade for entry in shown}))
+    words = "; ".join([*counts, "in brackets: 95 % intervals", f"grade: {grades}"])
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def table(measurements: Iterable[Measurement]) -> str:
+    """A Markdown table that reads well in a terminal too: a row a defence, setting, seed and target.
+
+    Args:
+        measurements: of any number of runs; figures of attacks are left out.
+    """
+    found = list(measurements)
+    groups = [list(group) for _, group in groupby(sorted(found, key=_key), key=_key)]
+    header, rows = compare(groups)
+    if not rows:
+        return "Nothing has been measured.\n"
+    cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [header, *rows]]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
+    ]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([lines[0], rule, *lines[1:], "", evidence(found)]) + "\n"
+
+
+def _key(entry: Measurement) -> tuple[str, ...]:
+    """What makes figures belong to one run."""
+    settings = json.dumps(dict(entry.settings), sort_keys=True)
+    return (entry.data, entry.data_digest, entry.defence, settings, f"{entry.seed}", f"{entry.preset}", entry.code)
