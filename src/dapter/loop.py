@@ -1,15 +1,18 @@
 """The one training loop: services, defences and attackers are all trained by `fit`.
 
 Everything random in step t is drawn from (seed, t), so a run that was killed and resumed ends with the same bytes
-as one that was not. Several processes (`python -m torch.distributed.run`) share each batch.
+as one that was not. Several processes (`python -m torch.distributed.run`) share each batch inside `distributed`.
 """
 
 import contextlib
 import io
+import os
+import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,6 +30,11 @@ CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
 LOG_POINTS = 200
 """About how many points the training curve of a run has."""
+
+WAIT = timedelta(hours=6)
+"""How long a process waits for another one, which may be measuring alone; if one dies, its launcher ends the rest."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,8 @@ class Plan:
             raise UsageError(f"epochs ({self.epochs}) and batch size ({self.batch_size}) must be at least 1")
         if not 0 <= self.ema < 1:
             raise UsageError(f"ema {self.ema} must be in [0, 1)")
+        if self.patience is not None and self.patience < 1:
+            raise UsageError(f"patience {self.patience} must be at least 1. Cure: None never stops early")
 
 
 @dataclass(frozen=True)
@@ -74,14 +84,42 @@ class Batch:
 def pick_device() -> torch.device:
     """The GPU of this process if there is one, else the CPU."""
     if torch.cuda.is_available():
-        rank = dist.get_rank() if dist.is_initialized() else 0
-        return torch.device("cuda", rank % torch.cuda.device_count())
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
     return torch.device("cpu")
+
+
+@contextlib.contextmanager
+def distributed() -> Iterator[None]:
+    """Join the other processes of `python -m torch.distributed.run` for a while; alone, do nothing."""
+    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
+        yield
+        return
+    device = pick_device()
+    backend = "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        if int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count():  # NCCL wants a GPU for each process
+            backend = "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, timeout=WAIT)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def is_first() -> bool:
     """Whether this process is the one that writes files: the only one, or the first of several."""
     return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def from_first(work: Callable[[], T]) -> T:
+    """Do some work in the first process only; every process waits for it and gets its result."""
+    if not dist.is_initialized():
+        return work()
+    box: list[Any] = [work() if is_first() else None]
+    dist.broadcast_object_list(box, src=0)
+    found: T = box[0]
+    return found
 
 
 def to_float(images: np.ndarray, device: torch.device) -> Tensor:
@@ -153,6 +191,7 @@ def fit(
         The training curve: a dictionary a point, with `step`, and `epoch` where it is a validation.
 
     Raises:
+        UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
     return _Fit(learner, update, validate, train, plan, run, seed, mirror)()
@@ -175,6 +214,8 @@ class _Fit:
         self.learner, self.update, self.validate = learner, update, validate
         self.train, self.plan, self.run, self.seed, self.mirror = train, plan, run, seed, mirror
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        if self.world > min(plan.batch_size, len(train)):
+            raise UsageError(f"{self.world} processes cannot share {min(plan.batch_size, len(train))} images a step")
         self.steps_an_epoch = max(1, len(train) // plan.batch_size)
         self.total = self.steps_an_epoch * plan.epochs
         self.rates = {
@@ -210,7 +251,7 @@ class _Fit:
         return self.history
 
     def _stopped(self) -> bool:
-        return self.plan.patience is not None and self.bad_epochs > self.plan.patience
+        return self.plan.patience is not None and self.bad_epochs >= self.plan.patience
 
     def _train_step(self) -> Mapping[str, float]:
         self.learner.nets.train()
@@ -251,10 +292,13 @@ class _Fit:
 
     def _end_epoch(self) -> None:
         """Measure the averaged weights, and keep them if they are the best so far."""
+        if self.world > 1:  # statistics of batch normalisation are each process's own
+            for name, _ in self.learner.nets.named_buffers():
+                dist.broadcast(self.average[name], src=0)
         current = _copy(self.learner.nets.state_dict())
         self.learner.nets.load_state_dict(self.average)
         self.learner.nets.eval()
-        scores = dict(self.validate())
+        scores = from_first(lambda: dict(self.validate()))
         self.learner.nets.load_state_dict(current)
         if scores["loss"] < self.best_loss:
             self.best_loss, self.best, self.bad_epochs = scores["loss"], _copy(self.average), 0
@@ -291,14 +335,15 @@ class _Fit:
             return
         try:
             state = torch.load(path, map_location=self.learner.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError) as error:
-            raise RunError(f"{path} cannot be read ({error}). Cure: delete it, the run starts again") from error
-        self.learner.nets.load_state_dict(state["nets"])
-        for name, optimizer in self.learner.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
-        self.step, self.history = state["step"], state["history"]
-        self.average, self.best = state["average"], state["best"]
-        self.best_loss, self.bad_epochs = state["best_loss"], state["bad_epochs"]
+            self.learner.nets.load_state_dict(state["nets"])
+            for name, optimizer in self.learner.optimizers.items():
+                optimizer.load_state_dict(state["optimizers"][name])
+            self.step, self.history = state["step"], state["history"]
+            self.average, self.best = state["average"], state["best"]
+            self.best_loss, self.bad_epochs = state["best_loss"], state["bad_epochs"]
+        except (OSError, RuntimeError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            found = type(error).__name__  # torch's own words recommend loading code from it
+            raise RunError(f"{path} cannot be read ({found}). Cure: delete it, the run starts again") from error
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ A folder is named by the hash of its settings, the code version and the data dig
 found again and never done twice. Every file is written whole or not at all.
 """
 
+import contextlib
 import functools
 import hashlib
 import io
@@ -11,6 +12,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +25,7 @@ from dapter.errors import RunError
 
 MANIFEST = "manifest.json"
 DONE = "done"
+LOCK = "lock"
 
 
 def fingerprint(value: Any) -> str:
@@ -160,6 +163,18 @@ class Run:
         """Read a file of JSON lines in the folder; none if there is no such file."""
         path = self.path / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for a while; another process that wants it waits. A process that is killed lets go."""
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        with (self.path / LOCK).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def finish(self) -> None:
         """Mark the run as done; the last thing that its work does."""

@@ -1,5 +1,6 @@
 """Train a defence against a frozen service into a run folder, and load it from there."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from safetensors.torch import load, save
 from dapter.data import Data
 from dapter.defences import Defence, build_defence, name_of
 from dapter.errors import RunError, UsageError
-from dapter.loop import CURVE, Plan, batches, fit, is_first, pick_device
+from dapter.loop import CURVE, Plan, batches, fit, from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.service.classifier import Service
 
@@ -57,13 +58,20 @@ def train(
         "seed": seed,
         "preset": preset,
     }
-    run = Run.open(root, f"{name_of(defence)}-{data.name}-{'+'.join(data.targets)}", manifest)
+    name = f"{name_of(defence)}-{data.name}-{'+'.join(data.targets)}"
+    run = from_first(lambda: Run.open(root, name, manifest))
     defence.setup(derive_seed(seed, "init"), service)
-    if run.done:
+    with run.lock() if is_first() else nullcontext():
+        if not from_first(lambda: run.done):
+            if start is not None:
+                warm_start(defence, start)
+            _train(defence, service, data, plan, run, seed)
         _load_weights(defence, run.path / WEIGHTS)
-        return run
-    if start is not None:
-        warm_start(defence, start)
+    return run
+
+
+def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run, seed: int) -> None:
+    """Train a defence that is set up and write its curve and weights."""
     device = pick_device()
     service.to(device)
     defence.learner.nets.to(device)
@@ -77,12 +85,14 @@ def train(
         seed,
         data.mirror,
     )
-    if is_first():
+    weights = {name: value.cpu().contiguous() for name, value in defence.learner.nets.state_dict().items()}
+
+    def keep() -> None:
         run.write_lines(CURVE, curve)
-        weights = {name: value.cpu().contiguous() for name, value in defence.learner.nets.state_dict().items()}
         write_atomic(run.path / WEIGHTS, save(weights))
         run.finish()
-    return run
+
+    from_first(keep)
 
 
 def load_defence(run: Run | Path | str) -> Defence:

@@ -2,15 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from torch import distributed as dist
 
 from dapter import metrics
 from dapter.data import Data
 from dapter.defences import name_of
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
-from dapter.loop import Plan
+from dapter.loop import Plan, from_first
 from dapter.runs import Run, fingerprint
 from dapter.service.classifier import Service
 from dapter.train import load_defence, train
@@ -117,6 +120,10 @@ def _scores(run: Run, service: Service, data: Data) -> tuple[float, float]:
 
     Without labels the service's answer to the original counts as right.
     """
+    return from_first(partial(_measure, run, service, data))
+
+
+def _measure(run: Run, service: Service, data: Data) -> tuple[float, float]:
     val = data.splits["val"]
     payload = load_defence(run).protect(val.images)
     before, after = service.answer(Payload(val.images)).labels(), service.answer(payload).labels()
@@ -140,7 +147,7 @@ def sweep(
     preset: str | None = None,
     storage: str | None = None,
 ) -> list[Run]:
-    """Train one converter for each λ; several processes or machines may share the work.
+    """Train one converter for each λ; several processes or machines, each with the same call, share the work.
 
     Args:
         lams: the values of λ.
@@ -151,10 +158,14 @@ def sweep(
         The runs, in the order of `lams`.
 
     Raises:
-        UsageError: no λ, or one outside [0, 1].
+        UsageError: no λ, or one outside [0, 1]; or inside `distributed`, whose processes share one training.
         MissingExtra: Optuna is not installed.
     """
     optuna = need("optuna", "sweep")
+    if dist.is_initialized():
+        raise UsageError(
+            "a sweep cannot run under torch.distributed. Cure: start it several times, they share the work"
+        )
     if not lams:
         raise UsageError("a sweep needs values of λ. Cure: give some, such as 0.5 0.7 0.9")
     plan = plan or Plan()

@@ -1,6 +1,8 @@
 """Train the classifiers of a service of our own, into a run folder."""
 
+from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dapter.data import Data, Split
-from dapter.errors import RunError
-from dapter.loop import CURVE, Batch, Learner, Plan, batches, fit, is_first, pick_device
+from dapter.errors import RunError, UsageError
+from dapter.loop import CURVE, Batch, Learner, Plan, batches, fit, from_first, is_first, pick_device
 from dapter.nets.classifiers import Stem, build_classifier
 from dapter.runs import Run, derive_seed
 from dapter.service.classifier import Classifier, Service
@@ -67,7 +69,13 @@ def train_service(
         seed: of everything random.
         root: where run folders are kept.
         preset: the preset that the settings come from, for the record.
+
+    Raises:
+        UsageError: the data has no target.
+        RunError: training broke down, or the folder is damaged.
     """
+    if not data.targets:
+        raise UsageError("a service needs a target. Cure: name the label that it answers")
     plan = plan or Plan()
     manifest = {
         "kind": "service",
@@ -78,20 +86,22 @@ def train_service(
         "seed": seed,
         "preset": preset,
     }
-    run = Run.open(root, f"service-{arch}-{data.name}-{'+'.join(data.targets)}", manifest)
-    for target in data.targets:
-        path = run.path / f"{target}.safetensors"
-        if not path.exists():
-            classes = data.classes[target]
-            torch.manual_seed(derive_seed(seed, "init", target))
-            net = build_classifier(arch, len(classes), width, stem)
-            classifier = Classifier(net, target, classes, *_normalisation(data.splits["train"]))
-            _train(_ClassifierLearner(classifier, learning_rate), data, plan, Run(run.path / target), seed)
-            if is_first():
-                save_classifier(path, classifier.cpu())
-    if is_first():
-        run.finish()
+    run = from_first(lambda: Run.open(root, f"service-{arch}-{data.name}-{'+'.join(data.targets)}", manifest))
+    with run.lock() if is_first() else nullcontext():
+        for target in data.targets:
+            if not from_first(_file(run, target).exists):
+                classes = data.classes[target]
+                torch.manual_seed(derive_seed(seed, "init", target))
+                net = build_classifier(arch, len(classes), width, stem)
+                classifier = Classifier(net, target, classes, *_normalisation(data.splits["train"]))
+                _train(_ClassifierLearner(classifier, learning_rate), data, plan, Run(run.path / target), seed)
+                from_first(partial(save_classifier, _file(run, target), classifier.cpu()))
+        from_first(run.finish)
     return run
+
+
+def _file(run: Run, target: str) -> Path:
+    return run.path / f"{target}.safetensors"
 
 
 def _train(learner: _ClassifierLearner, data: Data, plan: Plan, part: Run, seed: int) -> None:
@@ -115,7 +125,7 @@ def load_trained_service(run: Run | Path | str) -> Service:
     manifest = run.manifest
     if manifest["kind"] != "service":
         raise RunError(f"{run.path} holds a {manifest['kind']}, not a service. Cure: `dapter list` shows the runs")
-    return load_service(*(run.path / f"{target}.safetensors" for target in manifest["data"]["targets"]))
+    return load_service(*(_file(run, target) for target in manifest["data"]["targets"]))
 
 
 def _normalisation(split: Split) -> tuple[list[float], list[float]]:
