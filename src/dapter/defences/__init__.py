@@ -59,7 +59,8 @@ class Defence(abc.ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON values."""
-        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def protect(self, images: np.ndarray) -> Payload:
         """What leaves the device for these images.
@@ -75,13 +76,18 @@ class Defence(abc.ABC):
         if not hasattr(self, "learner"):
             raise UsageError("this defence has no networks yet. Cure: train it, or load a run with load_defence")
         self.learner.nets.eval()
+        if not all(bool(value.isfinite().all()) for value in self.learner.nets.state_dict().values()):
+            raise ConversionError("the defence's weights are not finite. Cure: train it again")
         chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
         parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
         return Payload(np.concatenate(parts) if parts else images)
 
     @torch.no_grad()
     def _chunk(self, images: np.ndarray) -> np.ndarray:
-        floats = self.client()(to_float(images, self.learner.device))
+        try:
+            floats = self.client()(to_float(images, self.learner.device))
+        except RuntimeError as error:
+            raise ConversionError(f"the defence fails on images of {images.shape[1:]} ({error})") from error
         if floats.shape != (len(images), 3, *images.shape[1:3]):
             raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
         if not torch.isfinite(floats).all():

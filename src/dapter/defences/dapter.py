@@ -69,6 +69,9 @@ class Dapter(Defence):
             )
             eta = (payload - GREY / 255).abs().mean(dim=(1, 2, 3)) * 255 / 127.5
             logits = service.logits(payload)
+            missing = sorted(set(service.targets) - set(labels))
+            if missing:
+                raise UsageError(f"no labels of {', '.join(missing)}. Cure: labels='service' trains without any")
             each = [F.cross_entropy(logits[name], labels[name], reduction="none") for name in service.targets]
             accuracy = torch.stack(each).sum(dim=0)
         loss = lam * eta + (1 - lam) * accuracy
