@@ -9,6 +9,7 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
+from dapter.loop import from_first
 from dapter.metrics import Estimate
 from dapter.runs import Run, code_version, environment, write_npz
 from dapter.service.classifier import Service
@@ -46,13 +47,18 @@ def evaluate(run: Run, service: Service, data: Data, *, source: str = "") -> lis
         UsageError: another service or data set than the run's.
         RunError: not such a run, or not finished.
     """
+    defence = load_defence(run)
+    manifest = run.manifest
+    if manifest["service"] != service.digest or manifest["data"]["digest"] != data.digest:
+        raise UsageError(f"{run.path} was trained with another service or data set. Cure: give the same ones")
+    return from_first(lambda: _read_or_measure(run, defence, service, data, source))
+
+
+def _read_or_measure(run: Run, defence: Defence, service: Service, data: Data, source: str) -> list[Measurement]:
     found = run.read_lines(RESULTS)
     if found:
         return [Measurement.from_record(line) for line in found]
     manifest = run.manifest
-    if manifest["service"] != service.digest or manifest["data"]["digest"] != data.digest:
-        raise UsageError(f"{run.path} was trained with another service or data set. Cure: give the same ones")
-    defence = load_defence(run)
     measured = measure(
         defence, service, data, seed=manifest["seed"], preset=manifest["preset"], source=source, code=manifest["code"]
     )
@@ -124,7 +130,7 @@ def _answers(report: Report, target: str, test: Split, before: Answer, after: An
         found.append(
             _entry(report, f"target_balanced_accuracy{suffix}", metrics.balanced_accuracy(predicted, truth), n)
         )
-        if logits.shape[1] == 2:
+        if logits.shape[1] == 2 and len(np.unique(truth)) == 2:
             found.append(_entry(report, f"target_auc{suffix}", metrics.auc(logits[:, 1] - logits[:, 0], truth), n))
         error = metrics.calibration_error(logits, truth)
         found.append(report(measure=f"calibration_error{suffix}", value=error, n=n))
@@ -140,7 +146,8 @@ def _pictures(report: Report, originals: np.ndarray, payloads: np.ndarray) -> li
         values[f"eta{suffix}"] = metrics.eta(images)
         for codec, sizes in metrics.wire_bytes(images).items():
             values[f"payload_bytes_{codec}{suffix}"] = sizes
-    for name in ("ssim", "ms_ssim", "psnr", "l1"):
+    large = min(originals.shape[1:3]) >= metrics.WINDOW  # SSIM has no value for smaller images
+    for name in ("ssim", "ms_ssim", "psnr", "l1") if large else ("psnr", "l1"):
         values[f"payload_{name}"] = getattr(metrics, name)(originals, payloads)
     return [_entry(report, name, metrics.mean_interval(each), len(each)) for name, each in values.items()]
 
