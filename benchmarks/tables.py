@@ -1,0 +1,147 @@
+"""Every table and figure of the README and the docs, from the committed files under `results/`.
+
+    python benchmarks/tables.py            # rewrite them
+    python benchmarks/tables.py --check    # exit code 1 if they are not what the results say
+
+Nothing here measures; `benchmarks/converter.py` and `benchmarks/speed.py` do.
+"""
+
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from dapter.figures import tradeoff_figure
+from dapter.runs import write_atomic
+from dapter.tables import number, pick, table, text
+from dapter.types import Measurement
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->\n"
+STUDIES = {
+    "seeds": "λ = 0.9, three seeds, trained from scratch",
+    "sweep": "Other λ, each fine-tuned from seed 0's converter of λ = 0.9",
+    "fast": "The fast network at λ = 0.9",
+    "conditioned": "One λ-conditioned converter for every λ",
+    "tune": "The paper's strategy: every λ that it tried",
+}
+
+
+def read(path: Path) -> list[Measurement]:
+    """The measurements of one results file."""
+    return [Measurement.from_json(line) for line in path.read_text().splitlines()]
+
+
+def runs(found: Iterable[Measurement]) -> list[list[Measurement]]:
+    """The measurements of each converter."""
+
+    def key(entry: Measurement) -> tuple[float, int]:
+        return entry.settings["lam"], entry.seed or 0
+
+    return [list(group) for _, group in groupby(sorted(found, key=key), key=key)]
+
+
+def mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> str:
+    """Mean over the seeds, with the smallest and the largest."""
+    values = [entry.value for group in groups if (entry := pick(group, measure)) and entry.value is not None]
+    shown = [number(measure, value) for value in (statistics.mean(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def summary(files: dict[str, list[Measurement]]) -> str:
+    """The README's table: a row a data set and target, at λ = 0.9."""
+    head = (
+        "| images | question | service alone, % | with the converter, % | entropy, bits | JPEG bytes, before → after |"
+    )
+    lines = [head, "|---|---|---|---|---|---|"]
+    for found in files.values():
+        groups = runs(entry for entry in found if entry.settings["study"] == "seeds")
+        if not groups:
+            continue
+        first = groups[0]
+        before = pick(first, "target_accuracy_original")
+        sizes = [pick(first, f"payload_bytes_jpeg_q75{suffix}") for suffix in ("_original", "")]
+        lines.append(
+            f"| {first[0].data} | {first[0].target} | {number('target_accuracy', before.value if before else None)} "
+            f"| {mean_and_range(groups, 'target_accuracy')} | {mean_and_range(groups, 'entropy_bits')} "
+            f"| {' → '.join(number('payload_bytes_jpeg_q75', size.value) for size in sizes if size)} |"
+        )
+    n = sorted({entry.n for found in files.values() for entry in found if entry.measure == "target_accuracy"})
+    counts = " or ".join(f"{each:,}" for each in n if each)
+    note = f"Mean of three seeds (smallest to largest), each on {counts} test images; grade: measured."
+    return "\n".join([*lines, "", note]) + "\n"
+
+
+def page(files: dict[str, list[Measurement]], speed: Sequence[Measurement]) -> str:
+    """The page of all results."""
+    parts = [
+        "# Results\n",
+        "Made by `python benchmarks/tables.py` from the files under `results/`; do not edit. Every line of those files "
+        "says its settings, seed, number of images, code version and the command that measured it.\n",
+        "None of these figures says how safe a payload is: they say what the answer lost, what the payload looks like "
+        "and what it costs. Only an audit tells what an attacker can learn from it.\n",
+    ]
+    for name, found in files.items():
+        settings = found[0].settings
+        parts.append(f"## {found[0].data}: {found[0].target}\n")
+        parts.append(f"Preset `{found[0].preset}`, {settings['image_size'][0]} px. `results/{name}.jsonl`.\n")
+        parts.append(f"![Accuracy, entropy and eta over λ](images/tradeoff_{name}.svg)\n")
+        for study, title in STUDIES.items():
+            entries = [entry for entry in found if entry.settings["study"] == study]
+            if entries:
+                epochs = ", ".join(str(each) for each in sorted({entry.settings["epochs"] for entry in entries}))
+                parts.append(f"### {title}\n\nEpochs: {epochs}.\n\n{table(entries)}")
+    if speed:
+        parts.append(f"## Speed\n\n`results/speed.jsonl`, on {speed[0].environment['processor']}.\n")
+        parts.append(speed_table(speed))
+    return "\n".join(parts)
+
+
+def speed_table(found: Sequence[Measurement]) -> str:
+    """One row a figure."""
+    lines = ["| measure | settings | value | smallest to largest | turns |", "|---|---|---|---|---|"]
+    for entry in found:
+        settings = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
+        spread = (
+            "" if entry.low is None else f"{number(entry.measure, entry.low)} to {number(entry.measure, entry.high)}"
+        )
+        label = entry.measure.replace("_", " ")
+        lines.append(f"| {label} | {settings} | {text(entry.measure, entry.value)} | {spread} | {entry.n or ''} |")
+    return "\n".join(lines) + "\n"
+
+
+def outputs() -> dict[Path, bytes]:
+    """Every generated file with its content."""
+    files = {path.stem: read(path) for path in sorted((ROOT / "results").glob("dapter_*.jsonl"))}
+    speed = ROOT / "results" / "speed.jsonl"
+    readme = (ROOT / "README.md").read_text()
+    before, rest = readme.split(BEGIN)
+    found = {
+        ROOT / "README.md": before + BEGIN + summary(files) + END + rest.split(END)[1],
+        ROOT / "docs" / "results.md": page(files, read(speed) if speed.exists() else []),
+    }
+    figures = {
+        ROOT / "docs" / "images" / f"tradeoff_{name}.svg": tradeoff_figure(
+            [entry for entry in entries if entry.settings["study"] in ("seeds", "sweep", "conditioned")]
+        )
+        for name, entries in files.items()
+    }
+    return {**{path: content.encode() for path, content in found.items()}, **figures}
+
+
+def main() -> int:
+    """Write or check; the exit code."""
+    stale = [path for path, content in outputs().items() if not path.exists() or path.read_bytes() != content]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            print(f"{path.relative_to(ROOT)} is not what the results say. Cure: python benchmarks/tables.py")
+        return 1 if stale else 0
+    for path in stale:
+        write_atomic(path, outputs()[path])
+        print(f"{path.relative_to(ROOT)} rewritten")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
