@@ -30,7 +30,7 @@ _HOMES = {
     "DapterError": "dapter.errors",
 }
 
-__all__ = list(_HOMES)  # noqa: PLE0604 (all are strings)
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
