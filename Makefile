@@ -24,11 +24,12 @@ demo: setup ## Train a service and a converter on generated portraits, write the
 test: setup ## Run the tests (under ten minutes)
 	$(BIN)/python -m pytest
 
-check: setup ## Format, lint, types, layers, documentation
+check: setup ## Format, lint, types, layers, results shown, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest tests/docs
 
 fmt: setup ## Format and fix what can be fixed

@@ -73,6 +73,8 @@ def test_a_command_can_be_given_like_that(command):
         tyro.cli(cli.Verb, args=args)
     elif program == "make":
         assert all(re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE) for target in args)
+    elif program == "python":
+        assert (ROOT / args[0]).is_file()
     else:
         pytest.fail(f"{program} is not checked: put the command into a ```text block")
 
@@ -102,8 +104,7 @@ def test_the_reference_names_everything():
         *dapter.__all__,
         *verbs(cli.Verb),
         *(entry.name for kind in (Measurement, Plan, Dapter) for entry in fields(kind)),
-        *plugins.names("data"),
-        *plugins.names("defences"),
+        *(each for kind in plugins.KINDS for each in plugins.names(kind)),
     ]
     assert [each for each in names if not re.search(rf"`{each}[`(]", REFERENCE)] == []
 
