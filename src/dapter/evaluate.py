@@ -107,6 +107,7 @@ def measure(
     ]
     joint = partial(report, target="+".join(service.targets))
     found += _pictures(joint, test.images[:SAMPLE], payload.pixels[:SAMPLE])
+    found += [joint(**entry) for entry in defence.figures(test, payload, after)]
     return found + _cost(joint, defence)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dapter.data import Split
 from dapter.errors import ConversionError, UsageError
 from dapter.loop import Batch, Learner, to_float
 from dapter.plugins import find
@@ -99,6 +100,16 @@ class Defence(abc.ABC):
     def tail(self, payload: Payload, service: Service) -> Answer:
         """The service's side: the answer to a payload. Differs only where `needs_service_change`."""
         return service.answer(payload)
+
+    def figures(self, split: Split, payload: Payload, answer: Answer) -> list[dict[str, Any]]:
+        """What only this defence can say of itself on a split: each entry fields of a Measurement. Usually nothing.
+
+        Args:
+            split: the images, with their labels.
+            payload: what `protect` makes of them.
+            answer: what `tail` gives to that.
+        """
+        return []
 
 
 def build_defence(name: str, settings: Mapping[str, Any]) -> Defence:
