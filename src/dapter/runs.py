@@ -174,7 +174,10 @@ class Run:
 
         with (self.path / LOCK).open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # also where a child process has inherited the file
 
     def finish(self) -> None:
         """Mark the run as done; the last thing that its work does."""
