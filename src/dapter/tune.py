@@ -182,12 +182,13 @@ def sweep(
         trial.set_user_attr("run", run.path.name)
         return _scores(run, service, data)
 
-    study = optuna.create_study(
-        study_name=f"{name_of(defence)}-{fingerprint(asked)[:12]}",
-        storage=storage or f"sqlite:///{Path(root).resolve() / STUDIES}",
-        sampler=optuna.samplers.GridSampler({"lam": list(lams)}, seed=seed),
-        directions=["minimize", "minimize"],
-        load_if_exists=True,
-    )
+    with Run(Path(root)).lock():  # two workers that both make the tables of a new storage fail
+        study = optuna.create_study(
+            study_name=f"{name_of(defence)}-{fingerprint(asked)[:12]}",
+            storage=storage or f"sqlite:///{Path(root).resolve() / STUDIES}",
+            sampler=optuna.samplers.GridSampler({"lam": list(lams)}, seed=seed),
+            directions=["minimize", "minimize"],
+            load_if_exists=True,
+        )
     study.optimize(objective)
     return [run_of(lam) for lam in lams]
