@@ -143,8 +143,8 @@ class Learner:
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
-        return next(self.nets.parameters()).device
+        """Where the networks are; the CPU if they have no parameters."""
+        return next((value.device for value in self.nets.parameters()), torch.device("cpu"))
 
     def net(self, name: str) -> nn.Module:
         """The network to call in a training step: it averages gradients over all processes."""

@@ -2,7 +2,9 @@
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -65,17 +67,18 @@ def train(
         if not from_first(lambda: run.done):
             if start is not None:
                 warm_start(defence, start)
-            _train(defence, service, data, plan, run, seed)
+            curve = _train(defence, service, data, plan, run, seed) if defence.learner.optimizers else []
+            from_first(partial(_keep, run, defence, curve))
         _load_weights(defence, run.path / WEIGHTS)
     return run
 
 
-def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run, seed: int) -> None:
-    """Train a defence that is set up and write its curve and weights."""
+def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run, seed: int) -> list[dict[str, Any]]:
+    """Train a defence that is set up; gives the training curve."""
     device = pick_device()
     service.to(device)
     defence.learner.nets.to(device)
-    curve = fit(
+    return fit(
         defence.learner,
         lambda batch: defence.update(batch, service),
         lambda: _validate(defence, service, data, plan.batch_size),
@@ -85,14 +88,14 @@ def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run,
         seed,
         data.mirror,
     )
+
+
+def _keep(run: Run, defence: Defence, curve: list[dict[str, Any]]) -> None:
+    """Write what came out of a training; then the run is done."""
     weights = {name: value.cpu().contiguous() for name, value in defence.learner.nets.state_dict().items()}
-
-    def keep() -> None:
-        run.write_lines(CURVE, curve)
-        write_atomic(run.path / WEIGHTS, save(weights))
-        run.finish()
-
-    from_first(keep)
+    run.write_lines(CURVE, curve)
+    write_atomic(run.path / WEIGHTS, save(weights))
+    run.finish()
 
 
 def load_defence(run: Run | Path | str) -> Defence:

@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Set
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Self
 
 import numpy as np
 
@@ -60,6 +60,95 @@ class Answer:
     def labels(self) -> dict[str, np.ndarray]:
         """The most likely class of each target, int64 (N,)."""
         return {target: logits.argmax(axis=1) for target, logits in self.logits.items()}
+
+
+SEES = ("payloads", "answers", "originals", "secrets", "client")
+"""What a threat model can grant to an attacker while it learns."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What an attacker sees of the images that it attacks; None: its threat model does not grant it.
+
+    Attributes:
+        payloads: what left the device, uint8 (N, H, W, 3).
+        answers: of the service to these payloads.
+    """
+
+    payloads: np.ndarray | None = None
+    answers: Answer | None = None
+
+
+@dataclass(frozen=True)
+class Known(Observed):
+    """What an attacker knows of the images that it learns from; None: not granted.
+
+    Attributes:
+        originals: uint8 (N, H, W, 3).
+        secrets: for each secret label int64 (N,), -1 where it is unknown.
+    """
+
+    originals: np.ndarray | None = None
+    secrets: Mapping[str, np.ndarray] | None = None
+
+    def restrict(self, sees: Set[str]) -> Self:
+        """The same with only the fields that are named."""
+        return replace(self, **{entry.name: None for entry in fields(self) if entry.name not in sees})
+
+    def observed(self) -> Observed:
+        """What the attacker would see of these images if it attacked them."""
+        return Observed(self.payloads, self.answers)
+
+
+@dataclass(frozen=True)
+class View:
+    """What the threat model grants while the attacker learns. The images that it attacks are not in it.
+
+    Attributes:
+        train: the images to learn from.
+        val: the images to choose by.
+        classes: for each secret label, the number of its values.
+        mirror: whether a mirrored image keeps its labels.
+        client: the client part (white box), differentiable: float tensor (N, 3, H, W) in [0, 1] to the same, before
+            rounding; None: not granted.
+    """
+
+    train: Known
+    val: Known
+    classes: Mapping[str, int]
+    mirror: bool = True
+    client: Callable[[Any], Any] | None = None
+
+    def restrict(self, sees: Set[str]) -> Self:
+        """The same with only what is named, among SEES."""
+        return replace(
+            self,
+            train=self.train.restrict(sees),
+            val=self.val.restrict(sees),
+            client=self.client if "client" in sees else None,
+        )
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What an attack says of the images that it observed.
+
+    Attributes:
+        scores: for each secret float (N, classes): log-probabilities, up to a constant for each image, where the
+            values are as frequent as in the training labels.
+        images: the restored originals, uint8 (N, H, W, 3).
+    """
+
+    scores: Mapping[str, np.ndarray] = field(default_factory=dict)
+    images: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack came to: its guesses at the images it chose by, and at those it was tested on."""
+
+    val: Guess
+    test: Guess
 
 
 @dataclass(frozen=True, kw_only=True)

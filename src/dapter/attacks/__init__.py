@@ -1,0 +1,158 @@
+"""The contract of an attack: what it sees, what it learns from that, what it then says of images it never saw.
+
+One attack family a file. An attack is a frozen dataclass whose fields are its settings; it implements `suite` and one
+hook, `_learn`, and the base class owns the public call: it gives the hook no more than the attack `sees`, keeps the
+images under attack sealed until learning has ended, seeds it and checks what it says. Settings are fixed here by the
+project, never by who defends (Croce & Hein, "AutoAttack", ICML 2020).
+"""
+
+import abc
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Literal, Self, TypeVar
+
+import numpy as np
+import torch
+
+from dapter.errors import CheckFailed, UsageError
+from dapter.plugins import find
+from dapter.runs import Run, derive_seed
+from dapter.types import SEES, Guess, Observed, Outcome, View, check_images
+
+T = TypeVar("T")
+
+
+class Sealed:
+    """What the attacker sees of the images under attack; closed until the base class has seen it learn."""
+
+    def __init__(self, observe: Callable[[], Observed]) -> None:
+        self._observe = observe
+        self._open = False
+
+    def open(self) -> None:
+        """Break the seal. Only the contract does it, once learning has ended."""
+        self._open = True
+
+    def __call__(self) -> Observed:
+        """The images under attack.
+
+        Raises:
+            CheckFailed: the attack is still learning.
+        """
+        if not self._open:
+            raise CheckFailed("the images under attack were touched before scoring. Cure: learn from the view alone")
+        return self._observe()
+
+
+@dataclass(frozen=True)
+class Attack(abc.ABC):
+    """Base of all attacks."""
+
+    sees: ClassVar[frozenset[str]]
+    """What the threat model grants, among `types.SEES`. One that does not see payloads is a floor."""
+
+    goal: ClassVar[Literal["secrets", "image"]]
+    """What it is after: the secret labels, or the original image."""
+
+    @classmethod
+    @abc.abstractmethod
+    def suite(cls, preset: str) -> tuple[Self, ...]:
+        """The settings that an audit runs at that scale (one of `types.PRESETS`), cheapest first."""
+
+    @abc.abstractmethod
+    def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
+        """Learn from the view; gives a function from what is observed of some images to a guess at each.
+
+        Args:
+            view: what the attack sees; all else in it is None.
+            seed: of everything random; torch is seeded with it already.
+            run: a folder to keep work in, so that an interrupted attack resumes; a training curve written there
+                as `loop.CURVE` is what `checks.still_improving` reads.
+        """
+
+    def on_originals(self) -> Self:
+        """The attack whose score on originals tells the ceiling: itself, but for settings that only suit payloads."""
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """The fields, as JSON values."""
+        return asdict(self)
+
+    def run(self, view: View, test: Sealed, seed: int, run: Run) -> Outcome:
+        """Learn, then guess at the images to choose by and at those under attack.
+
+        Args:
+            view: all that could be granted; the attack gets what it sees.
+            test: the images under attack.
+
+        Raises:
+            CheckFailed: the attack touched the images under attack too early, or its guesses are malformed.
+            UsageError: it used what it does not see.
+        """
+        if not self.sees <= set(SEES):
+            raise UsageError(f"an attack cannot see {sorted(self.sees - set(SEES))}. Cure: name some of {SEES}")
+        view = view.restrict(self.sees)
+        seed = derive_seed(seed, "attack")
+        torch.manual_seed(seed)
+        guess = self._learn(view, seed, run)
+        test.open()
+        return Outcome(
+            val=self._checked(guess, view.val.observed(), view),
+            test=self._checked(guess, _restricted(test(), self.sees), view),
+        )
+
+    def _checked(self, guess: Callable[[Observed], Guess], observed: Observed, view: View) -> Guess:
+        """The guess, if it has a finite score for every secret, or an image, for each image observed."""
+        found = guess(observed)
+        n = _count(observed)
+        if self.goal == "image":
+            if found.images is None or len(check_images(found.images)) != n:
+                raise CheckFailed(f"{name_of(self)} must give {n} images. Cure: one for each that it observed")
+            return found
+        for secret, classes in view.classes.items():
+            scores = found.scores.get(secret)
+            if scores is None or scores.shape != (n, classes) or not np.isfinite(scores).all():
+                cure = f"Cure: finite scores ({n}, {classes})"
+                raise CheckFailed(f"{name_of(self)} gives no sound scores of {secret}. {cure}")
+        return found
+
+
+def granted(value: T | None) -> T:
+    """A part of the view that the attack's `sees` names.
+
+    Raises:
+        UsageError: it is not granted.
+    """
+    if value is None:
+        raise UsageError("an attack used what it does not see. Cure: name it in `sees`, or do without")
+    return value
+
+
+def build_attack(name: str, settings: dict[str, Any]) -> Attack:
+    """An attack by its plug-in's name.
+
+    Raises:
+        UsageError: no such attack or setting.
+    """
+    kind = find("attacks", name)
+    try:
+        built: Attack = kind(**settings)
+    except TypeError as error:
+        known = ", ".join(entry.name for entry in fields(kind))
+        raise UsageError(f"attack {name}: {error}. Its settings: {known}") from error
+    return built
+
+
+def name_of(attack: Attack) -> str:
+    """The plug-in's name of an attack."""
+    return type(attack).__module__.rsplit(".", 1)[-1]
+
+
+def _restricted(observed: Observed, sees: frozenset[str]) -> Observed:
+    return Observed(observed.payloads if "payloads" in sees else None, observed.answers if "answers" in sees else None)
+
+
+def _count(observed: Observed) -> int:
+    if observed.payloads is not None:
+        return len(observed.payloads)
+    return len(next(iter(granted(observed.answers).logits.values())))

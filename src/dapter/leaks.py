@@ -1,0 +1,165 @@
+"""From scores to leaks: the floor, the ceiling, where each attack lies between them, and which one is the worst.
+
+Pure functions. Floor, ceiling and worst attack are chosen by their scores on `val`; every figure is of `test`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dapter.checks import READ, relative
+from dapter.scoring import IMAGE, Score, headline
+
+LEAK = "leak"
+"""The measure of the headline: the leak of the worst attack."""
+
+UNBOUNDED = ("psnr",)
+"""Measures whose value for a perfect attack is infinite: they have no ceiling, so no leak."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack on one defence with one seed.
+
+    Attributes:
+        attack: the plug-in's name.
+        settings: of the attack.
+        floor: whether it sees the answer alone.
+        val, test: its scores on either split.
+        improving: whether it was still learning when it was stopped.
+        reference: the fingerprint of the attack whose score on originals tells its ceiling.
+    """
+
+    attack: str
+    settings: Mapping[str, Any]
+    floor: bool
+    val: tuple[Score, ...]
+    test: tuple[Score, ...]
+    improving: bool
+    reference: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A score on its scale.
+
+    Attributes:
+        score: of `cell` on test.
+        floor, ceiling: None where there is none.
+        leak: (score - floor) / (ceiling - floor), never clipped.
+        flags: of `checks.FLAGS`.
+    """
+
+    cell: Cell
+    score: Score
+    floor: float | None
+    ceiling: float | None
+    leak: float | None
+    flags: tuple[str, ...]
+
+
+def find_leaks(
+    cells: Sequence[Cell], originals: Mapping[str, Cell], perfect: Iterable[Score], constant: bool = False
+) -> list[Finding]:
+    """Every score of the cells on its scale, and for each secret the headline.
+
+    Args:
+        cells: all attacks on one defence with one seed, floors among them.
+        originals: for each `reference` the cell of that attack on originals.
+        perfect: the scores of the originals themselves as restored images.
+        constant: whether the defence sends nothing of the image.
+    """
+    exact = {(score.secret, score.measure): score.value for score in perfect if score.measure not in UNBOUNDED}
+    found = []
+    for secret, measure in dict.fromkeys((score.secret, score.measure) for cell in cells for score in cell.test):
+        floor = _best((cell for cell in cells if cell.floor), secret, measure)
+        ceiling = _best(originals.values(), secret, measure)
+        top = exact.get((secret, measure)) if ceiling is None else ceiling.value
+        for cell in cells:
+            score = _of(cell.test, secret, measure)
+            if score is None:
+                continue
+            leak = None if floor is None or top is None else relative(score.value, floor.value, top)
+            flags = _flags(cell, score, cells, floor, ceiling, originals.get(cell.reference), constant)
+            found.append(Finding(cell, score, None if floor is None else floor.value, top, leak, flags))
+    return found + _headlines(found)
+
+
+def _headlines(found: Sequence[Finding]) -> list[Finding]:
+    """For each secret the leak of the worst attack, chosen on `val`, with its interval."""
+    headlines = []
+    for secret in dict.fromkeys(finding.score.secret for finding in found):
+        measure = headline([finding.score for finding in found], secret)
+        rivals = [
+            finding
+            for finding in found
+            if (finding.score.secret, finding.score.measure) == (secret, measure) and not finding.cell.floor
+        ]
+        worst = _best((finding.cell for finding in rivals), secret, measure)
+        chosen = next((finding for finding in rivals if finding.score is worst), None)
+        if chosen is None or chosen.leak is None or chosen.floor is None or chosen.ceiling is None:
+            continue
+        ends = [relative(end, chosen.floor, chosen.ceiling) for end in (chosen.score.low, chosen.score.high)]
+        low, high = sorted(end for end in ends if end is not None)
+        headlines.append(replace(chosen, score=Score(secret, LEAK, chosen.leak, low, high, chosen.score.n)))
+    return headlines
+
+
+def _best(cells: Iterable[Cell], secret: str, measure: str) -> Score | None:
+    """The test score of the cell that is best on `val`."""
+    best: tuple[Score, Score] | None = None
+    for cell in cells:
+        val, test = _of(cell.val, secret, measure), _of(cell.test, secret, measure)
+        if val is not None and test is not None and (best is None or val.beats(best[0].value)):
+            best = val, test
+    return None if best is None else best[1]
+
+
+def _of(scores: Iterable[Score], secret: str, measure: str) -> Score | None:
+    return next((score for score in scores if (score.secret, score.measure) == (secret, measure)), None)
+
+
+def _flags(
+    cell: Cell,
+    score: Score,
+    cells: Sequence[Cell],
+    floor: Score | None,
+    ceiling: Score | None,
+    own: Cell | None,
+    constant: bool,
+) -> tuple[str, ...]:
+    """Which of `checks.FLAGS` hold; those about the floor and the ceiling are of attacks that see more than it."""
+    flags = ["still_improving"] if cell.improving else []
+    if floor is not None and not cell.floor:
+        if floor.beats(score.most):
+            flags.append("loses_to_mean_image" if score.secret == IMAGE else "below_floor")
+        if constant and score.surely_beats(floor):
+            flags.append("constant_not_at_floor")
+    if any(rival.surely_beats(score) for rival in _weaker(cell, score, cells)):
+        flags.append("weaker_did_better")
+    if floor is not None and ceiling is not None:
+        reached = None if own is None else _of(own.test, score.secret, score.measure)
+        share = None if reached is None else relative(reached.value, floor.value, ceiling.value)
+        if not ceiling.low > floor.value:
+            flags.append("no_room")
+        elif share is not None and share < READ and not cell.floor:
+            flags.append("originals_unbroken")
+    return tuple(flags)
+
+
+def _weaker(cell: Cell, score: Score, cells: Sequence[Cell]) -> list[Score]:
+    """Scores of the same attack with a smaller share of labels."""
+    settings = dict(cell.settings)
+    share = settings.pop("share", None)
+    found = []
+    for other in cells:
+        theirs = dict(other.settings)
+        less = theirs.pop("share", None)
+        if (
+            share is not None
+            and less is not None
+            and less < share
+            and (other.attack, theirs) == (cell.attack, settings)
+        ):
+            found.append(_of(other.test, score.secret, score.measure))
+    return [entry for entry in found if entry is not None]
