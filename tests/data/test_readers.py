@@ -189,3 +189,22 @@ def test_folder_takes_images_from_another_root(write, tmp_path):
     (tmp_path / "labels.csv").rename(tmp_path / "tables" / "labels.csv")
     moved = load_data("folder", csv=tmp_path / "tables" / "labels.csv", root=tmp_path, size=8)
     assert moved.digest == digest
+
+
+def test_folder_needs_no_labels(tmp_path):
+    for number in range(20):
+        name = tmp_path / "deep" / f"{number}.png"
+        name.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((20, 30, 3), number, np.uint8)).save(name)
+    data = load_data("folder", root=tmp_path, size=16)
+    assert data.targets == ()
+    assert data.classes == {}
+    assert sum(len(split) for split in data.splits.values()) == 20
+    assert data.image_size == (16, 16)
+
+
+def test_folder_without_images_or_labels_says_so(tmp_path):
+    with pytest.raises(UsageError, match="give root, or csv"):
+        load_data("folder")
+    with pytest.raises(DataError, match="no image is in it"):
+        load_data("folder", root=tmp_path)

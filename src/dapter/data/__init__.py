@@ -75,7 +75,7 @@ class Data:
 
     Attributes:
         name: the data set's plug-in.
-        targets: the labels that the service answers.
+        targets: the labels that the service answers; none for images without labels.
         secrets: labels that an attacker wants.
         classes: for each of these labels, the names of its values.
         splits: `train`, `val` and `test`.
@@ -143,7 +143,8 @@ class Dataset(abc.ABC):
         """Read the set, check it, split it and keep the chosen labels.
 
         Args:
-            target: the label, or labels, that the service answers; images on which one is unknown are left out.
+            target: the label, or labels, that the service answers; images on which one is unknown are left out. By
+                default the set's usual one; none if the set has no labels at all.
             secrets: labels that an attacker wants.
 
         Raises:
@@ -154,8 +155,8 @@ class Dataset(abc.ABC):
         _check_table(table, type(self).__name__)
         if table.skipped:
             _logger.warning("%d images skipped, the first: %s", len(table.skipped), table.skipped[0])
-        usual = self.default_target or next(iter(table.labels))
-        targets = (target,) if isinstance(target, str) else tuple(target) or (usual,)
+        usual = (self.default_target,) if self.default_target else tuple(table.labels)[:1]
+        targets = (target,) if isinstance(target, str) else tuple(target) or usual
         _check_choice(targets, tuple(secrets), table)
         split = _split(table)
         known = np.all([table.labels[name] != UNKNOWN for name in targets], axis=0)
