@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dapter.data import SPLITS, UNKNOWN, load_data
 from dapter.errors import DataError, UsageError
