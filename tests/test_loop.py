@@ -104,7 +104,7 @@ def test_a_loss_that_is_not_finite_ends_it(tmp_path):
 
 
 def test_validation_that_is_never_finite_ends_it(tmp_path):
-    with pytest.raises(RunError, match=r"finite validation loss.*Cure"):
+    with pytest.raises(RunError, match=r"validation loss is not finite.*Cure"):
         fit_number(tmp_path, validate=lambda: {"loss": float("nan")})
 
 

@@ -9,7 +9,7 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
-from dapter.loop import from_first
+from dapter.loop import from_first, pick_device
 from dapter.metrics import Estimate
 from dapter.runs import Run, code_version, environment, write_npz
 from dapter.service.classifier import Service
@@ -97,6 +97,8 @@ def measure(
         data_digest=data.digest,
         environment=environment(),
     )
+    defence.learner.nets.to(pick_device())
+    service.to(pick_device())
     payload = defence.protect(test.images)
     before = service.answer(Payload(test.images))
     after = defence.tail(payload, service)

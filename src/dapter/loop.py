@@ -10,7 +10,7 @@ import os
 import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -66,6 +66,10 @@ class Plan:
             raise UsageError(f"ema {self.ema} must be in [0, 1)")
         if self.patience is not None and self.patience < 1:
             raise UsageError(f"patience {self.patience} must be at least 1. Cure: None never stops early")
+
+    def record(self) -> dict[str, Any]:
+        """What the result depends on, as JSON values: all but how often it is saved."""
+        return {name: value for name, value in asdict(self).items() if name != "checkpoint_seconds"}
 
 
 @dataclass(frozen=True)
@@ -244,8 +248,6 @@ class _Fit:
                 if self.step % self.steps_an_epoch == 0 or time.monotonic() - saved > self.plan.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
-        if not self.best:
-            raise RunError("no epoch ended with a finite validation loss. Cure: a smaller learning rate")
         self.learner.nets.load_state_dict(self.best)
         self.learner.nets.eval()
         return self.history
@@ -300,6 +302,8 @@ class _Fit:
         self.learner.nets.eval()
         scores = from_first(lambda: dict(self.validate()))
         self.learner.nets.load_state_dict(current)
+        if not np.isfinite(scores["loss"]):
+            raise RunError(f"step {self.step}: the validation loss is not finite. Cure: a smaller learning rate")
         if scores["loss"] < self.best_loss:
             self.best_loss, self.best, self.bad_epochs = scores["loss"], _copy(self.average), 0
         else:

@@ -1,7 +1,6 @@
 """Train a defence against a frozen service into a run folder, and load it from there."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors.torch import load, save
 from dapter.data import Data
 from dapter.defences import Defence, build_defence, name_of
 from dapter.errors import RunError, UsageError
-from dapter.loop import CURVE, Plan, batches, fit, from_first, is_first, pick_device
+from dapter.loop import CHECKPOINT, CURVE, Plan, batches, fit, from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.service.classifier import Service
 
@@ -56,11 +55,11 @@ def train(
         "service": service.digest,
         "start": None if start is None else start.path.name,
         "data": data.record(),
-        "plan": asdict(plan),
+        "plan": plan.record(),
         "seed": seed,
         "preset": preset,
     }
-    name = f"{name_of(defence)}-{data.name}-{'+'.join(data.targets)}"
+    name = f"{name_of(defence)}-{data.name}-{'+'.join(service.targets)}"
     run = from_first(lambda: Run.open(root, name, manifest))
     defence.setup(derive_seed(seed, "init"), service)
     with run.lock() if is_first() else nullcontext():
@@ -96,6 +95,7 @@ def _keep(run: Run, defence: Defence, curve: list[dict[str, Any]]) -> None:
     run.write_lines(CURVE, curve)
     write_atomic(run.path / WEIGHTS, save(weights))
     run.finish()
+    (run.path / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load_defence(run: Run | Path | str) -> Defence:

@@ -13,7 +13,7 @@ from dapter.data import Data
 from dapter.defences import name_of
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
-from dapter.loop import Plan, from_first
+from dapter.loop import Plan, from_first, pick_device
 from dapter.runs import Run, fingerprint
 from dapter.service.classifier import Service
 from dapter.train import load_defence, train
@@ -85,6 +85,8 @@ def tune(
     Args:
         plan: of the first training; the later ones take `fine_tune_epochs`.
     """
+    if defence.lam_range is not None:
+        raise UsageError("a converter for a range of λ has no λ to tune. Cure: leave lam_range out")
     plan, limits = plan or Plan(), limits or Limits()
     steps: list[Step] = []
     lam, start = defence.lam, None
@@ -125,7 +127,9 @@ def _scores(run: Run, service: Service, data: Data) -> tuple[float, float]:
 
 def _measure(run: Run, service: Service, data: Data) -> tuple[float, float]:
     val = data.splits["val"]
-    payload = load_defence(run).protect(val.images)
+    defence = load_defence(run)
+    defence.learner.nets.to(pick_device())
+    payload = defence.protect(val.images)
     before, after = service.answer(Payload(val.images)).labels(), service.answer(payload).labels()
     drops = []
     for target in service.targets:

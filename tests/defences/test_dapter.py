@@ -150,10 +150,12 @@ def test_a_conditioned_converter_follows_lam_at_use_time(data):
     assert np.array_equal(back.protect(images).pixels, defence.protect(images).pixels)
 
 
-def test_a_plain_converter_does_not(data):
-    images = data.splits["test"].images
-    defence = Dapter(width=4, lam=0.5).setup(0)
-    assert np.array_equal(with_settings(defence, lam=0.9).protect(images).pixels, defence.protect(images).pixels)
+def test_what_training_fixed_cannot_change_at_use_time():
+    plain = Dapter(width=4, lam=0.5).setup(0)
+    conditioned = Dapter(width=4, lam=0.5, lam_range=(0.1, 0.9)).setup(0)
+    for defence, change in ((plain, {"lam": 0.9}), (conditioned, {"width": 8}), (conditioned, {"net": "fast"})):
+        with pytest.raises(UsageError, match="cannot change after training"):
+            with_settings(defence, **change)
 
 
 def test_conditioned_training_draws_lam_for_each_image(data, service):
@@ -164,7 +166,7 @@ def test_conditioned_training_draws_lam_for_each_image(data, service):
     assert 0.2 <= drawn.min() < 0.25
     assert 0.85 < drawn.max() <= 0.9
     defence.learner.nets.eval()
-    assert defence._draw_lam(images).unique().tolist() == pytest.approx([0.5])
+    assert defence._draw_lam(images).tolist() == pytest.approx(np.linspace(0.2, 0.9, 500), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,10 @@ class Defence(abc.ABC):
     def client(self) -> nn.Module:
         """The client part: float (N, 3, H, W) in [0, 1] to the same shape and range, before rounding."""
 
+    def adjustable(self) -> frozenset[str]:
+        """The settings that may be chosen when the defence is used; the others are fixed by training."""
+        return frozenset()
+
     def setup(self, seed: int = 0, service: Service | None = None) -> Self:
         """Make the networks and optimizers, initialised from the seed. Returns itself."""
         torch.manual_seed(seed)
@@ -121,14 +125,21 @@ def build_defence(name: str, settings: Mapping[str, Any]) -> Defence:
     kind = find("defences", name)
     try:
         built: Defence = kind(**settings)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         known = ", ".join(entry.name for entry in fields(kind))
         raise UsageError(f"defence {name}: {error}. Its settings: {known}") from error
     return built
 
 
 def with_settings(defence: Defence, **changes: Any) -> Defence:
-    """The same trained defence under other settings of use, sharing its networks."""
+    """The same trained defence under other settings of use, sharing its networks.
+
+    Raises:
+        UsageError: a setting that was fixed by training.
+    """
+    fixed = sorted(set(changes) - defence.adjustable())
+    if fixed:
+        raise UsageError(f"{', '.join(fixed)} cannot change after training. Cure: train it with that setting")
     other = replace(defence, **changes)
     other.learner = defence.learner
     return other

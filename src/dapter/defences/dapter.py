@@ -43,6 +43,7 @@ class Dapter(Defence):
     needs_service_change: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        self.lam = float(self.lam)
         if not 0 <= self.lam <= 1:
             raise UsageError(f"lam is {self.lam}. Cure: a number in [0, 1]; the paper's default is 0.9")
         if self.labels not in ("data", "service"):
@@ -83,17 +84,23 @@ class Dapter(Defence):
         self.learner.descend(losses["loss"], "converter")
         return {name: float(value.detach()) for name, value in losses.items()}
 
+    def adjustable(self) -> frozenset[str]:
+        """λ, if the converter is conditioned on it."""
+        return frozenset() if self.lam_range is None else frozenset({"lam"})
+
     def client(self) -> nn.Module:
         """The converter; a conditioned one at the chosen λ."""
         converter = self.learner.nets["converter"]
         return converter if self.lam_range is None else _AtLambda(converter, self.lam)
 
     def _draw_lam(self, images: Tensor) -> Tensor:
-        """λ for each image (N,): the setting, or in training of a conditioned converter uniform over the range."""
+        """λ for each image (N,): the setting; for a conditioned converter drawn from the range, in validation spread."""
         n = len(images)
-        if self.lam_range is None or not self.learner.nets.training:
+        if self.lam_range is None:
             return torch.full((n,), self.lam, device=images.device)
         low, high = self.lam_range
+        if not self.learner.nets.training:
+            return torch.linspace(low, high, n, device=images.device)
         return low + (high - low) * torch.rand(n, device=images.device)
 
 

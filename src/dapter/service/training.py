@@ -1,7 +1,6 @@
 """Train the classifiers of a service of our own, into a run folder."""
 
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 
 from dapter.data import Data, Split
 from dapter.errors import RunError, UsageError
-from dapter.loop import CURVE, Batch, Learner, Plan, batches, fit, from_first, is_first, pick_device
+from dapter.loop import CHECKPOINT, CURVE, Batch, Learner, Plan, batches, fit, from_first, is_first, pick_device
 from dapter.nets.classifiers import Stem, build_classifier
 from dapter.runs import Run, derive_seed
 from dapter.service.classifier import Classifier, Service
@@ -82,7 +81,7 @@ def train_service(
         "name": arch,
         "settings": {"arch": arch, "width": width, "stem": stem, "learning_rate": learning_rate},
         "data": data.record(),
-        "plan": asdict(plan),
+        "plan": plan.record(),
         "seed": seed,
         "preset": preset,
     }
@@ -97,6 +96,8 @@ def train_service(
                 _train(_ClassifierLearner(classifier, learning_rate), data, plan, Run(run.path / target), seed)
                 from_first(partial(save_classifier, _file(run, target), classifier.cpu()))
         from_first(run.finish)
+        for target in data.targets:
+            (run.path / target / CHECKPOINT).unlink(missing_ok=True)
     return run
 
 
