@@ -94,7 +94,7 @@ class Dapter(Defence):
         return converter if self.lam_range is None else _AtLambda(converter, self.lam)
 
     def _draw_lam(self, images: Tensor) -> Tensor:
-        """λ for each image (N,): the setting; for a conditioned converter drawn from the range, in validation spread."""
+        """λ for each image (N,): the setting; a conditioned converter draws, and validates evenly."""
         n = len(images)
         if self.lam_range is None:
             return torch.full((n,), self.lam, device=images.device)
