@@ -77,7 +77,7 @@ def tune(
     root: Path = Path("runs"),
     preset: str | None = None,
 ) -> Tuned:
-    """The paper's strategy (section 4): start at the defence's λ, move it by `step`, each time from the last weights.
+    """The paper's strategy: start at the defence's λ, move it by `step`, each time from the last weights.
 
     While entropy is too high λ rises, while too many answers are lost it falls; it ends when both limits are met,
     when λ would leave (0, 1) or come back to where it was (the limits contradict), or after `max_steps`.

@@ -95,8 +95,8 @@ class Converter(nn.Module, abc.ABC):
 class PaperConverter(Converter):
     """Eight convolutions, symmetric down and up, the third's output copied to the eighth's input.
 
-    Wu et al., "DAPter", WWW 2021, section 4. Channels and strides are not printed there; ours: three layers at full
-    size, two that halve it, two that double it, and the last. Width 32: 0.83 MB as float32.
+    Wu et al., "DAPter", WWW 2021. Channels and strides are our reading: three layers at full size, two that halve it,
+    two that double it, and the last. Width 32: 0.83 MB as float32.
 
     Args:
         width: channels at full size.
