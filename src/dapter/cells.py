@@ -1,6 +1,7 @@
 """The cells of an audit: one attack on one defence with one seed, each a run folder that is resumed and shared."""
 
 import hashlib
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ from dapter.types import Answer, Guess, Known, Observed, Payload, View
 
 SCORES = "scores.jsonl"
 """In the folder of a cell: its scores on val and test."""
+
+ABUSE = "abuse"
+"""Instead of `secret` in the measures of a model that was trained on payloads and is tried on originals."""
 
 
 class Subject:
@@ -107,12 +111,13 @@ def run_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Cell:
         test=tuple(scores["test"]),
         improving=still_improving(run.read_lines(CURVE)),
         reference=attack_key(attack.on_originals()),
+        flags=attack.flags,
     )
 
 
 def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[str, Any]]:
     """Attack, and score the guesses; pictures of restored images are kept in the run's folder."""
-    n = SAMPLE if attack.goal == "image" else None
+    n = attack.most() or (SAMPLE if attack.goal == "image" else None)
     outcome = attack.run(subject.view(n), Sealed(lambda: _head(subject.observe("test"), n)), seed, run)
     if outcome.test.images is not None:
         payloads = subject.observe("test").payloads
@@ -120,20 +125,25 @@ def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[
         originals = subject.data.splits["test"].images
         shown = {"original": originals, "payload": payloads, "restored": outcome.test.images}
         write_npz(run.path / PICTURES, **{name: images[:SHOWN] for name, images in shown.items()})
-    guesses = {"val": outcome.val, "test": outcome.test}
-    return [
-        {"split": split, **score.record()}
-        for split, guess in guesses.items()
-        for score in _score(attack, guess, subject, split, n)
-    ]
+    found = []
+    for split, guess in {"val": outcome.val, "test": outcome.test}.items():
+        scores = _score(attack, guess, subject, split, n)
+        if attack.trains_on_payloads:
+            others = outcome.guess(Observed(subject.data.splits[split].images[:n]))
+            scores += [
+                replace(score, measure=score.measure.replace("secret", ABUSE))
+                for score in _score(attack, others, subject, split, n)
+            ]
+        found += [{"split": split, **score.record()} for score in scores]
+    return found
 
 
 def _score(attack: Attack, guess: Guess, subject: Subject, split: str, n: int | None) -> list[Score]:
     data = subject.data
-    truth = data.splits[split]
+    truth = data.splits[split] if n is None else data.splits[split].head(n)
     if attack.goal == "image":
         assert guess.images is not None
-        return score_images(guess.images, truth.head(n or len(truth)), subject.ask)
+        return score_images(guess.images, truth, subject.ask)
     classes = {secret: len(data.classes[secret]) for secret in data.secrets}
     return score_secrets(guess, truth.labels, data.splits["train"].labels, classes)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 FLAGS: Mapping[str, str] = {
     "still_improving": "The attacker was still learning when it was stopped. Cure: more epochs",
-    "below_floor": "It does worse than the answer alone, which it also sees. Cure: a better network or more epochs",
+    "below_floor": "It does worse than the answer alone. Cure: a better network or more epochs",
     "loses_to_mean_image": "Its images are no better than those the answer alone gives. Cure: more epochs",
     "weaker_did_better": "The same attack with fewer labels did better. Cure: more epochs, or a smaller rate",
     "originals_unbroken": "It reads little even from originals: no evidence of protection. Cure: a better one",
     "constant_not_at_floor": "It read something from a constant image: the attack or its test leaks. Cure: find it",
+    "unaware": "It never saw a payload while it learned: that it fails is no protection. Cure: read the other attacks",
     "no_room": "Originals say no more than the answer, so the leak has no scale. Cure: another secret",
     "service_not_needed": "A network of the converter's size answers as well by itself: the cloud is not needed",
 }

@@ -28,6 +28,7 @@ class Cell:
         val, test: its scores on either split.
         improving: whether it was still learning when it was stopped.
         reference: the fingerprint of the attack whose score on originals tells its ceiling.
+        flags: of the attack itself.
     """
 
     attack: str
@@ -37,6 +38,7 @@ class Cell:
     test: tuple[Score, ...]
     improving: bool
     reference: str
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,7 @@ def _flags(
     constant: bool,
 ) -> tuple[str, ...]:
     """Which of `checks.FLAGS` hold; those about the floor and the ceiling are of attacks that see more than it."""
-    flags = ["still_improving"] if cell.improving else []
+    flags = [*cell.flags, *(["still_improving"] if cell.improving else [])]
     if floor is not None and not cell.floor:
         if floor.beats(score.most):
             flags.append("loses_to_mean_image" if score.secret == IMAGE else "below_floor")

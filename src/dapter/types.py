@@ -145,10 +145,17 @@ class Guess:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack came to: its guesses at the images it chose by, and at those it was tested on."""
+    """What an attack came to.
+
+    Attributes:
+        val: its guesses at the images it chose by.
+        test: its guesses at the images under attack.
+        guess: what it learned, to be tried on other images.
+    """
 
     val: Guess
     test: Guess
+    guess: Callable[[Observed], Guess]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,12 @@ class Attack(abc.ABC):
     goal: ClassVar[Literal["secrets", "image"]]
     """What it is after: the secret labels, or the original image."""
 
+    flags: ClassVar[tuple[str, ...]] = ()
+    """What every figure of it is marked with, among `checks.FLAGS`."""
+
+    trains_on_payloads: ClassVar[bool] = False
+    """Whether it makes a model of ordinary images out of payloads: that is tried on the originals of a split too."""
+
     @classmethod
     @abc.abstractmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:
@@ -73,6 +79,10 @@ class Attack(abc.ABC):
     def on_originals(self) -> Self:
         """The attack whose score on originals tells the ceiling: itself, but for settings that only suit payloads."""
         return self
+
+    def most(self) -> int | None:
+        """The most images of a split that it attacks, where each is costly; None: all."""
+        return None
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON values."""
@@ -99,6 +109,7 @@ class Attack(abc.ABC):
         return Outcome(
             val=self._checked(guess, view.val.observed(), view),
             test=self._checked(guess, _restricted(test(), self.sees), view),
+            guess=lambda observed: self._checked(guess, _restricted(observed, self.sees), view),
         )
 
     def _checked(self, guess: Callable[[Observed], Guess], observed: Observed, view: View) -> Guess:
