@@ -19,10 +19,10 @@ import torch
 import tyro
 from torch.nn import functional as F
 
+from dapter.batches import Batch
 from dapter.cost import measure_cost
 from dapter.defences import round_to_levels
 from dapter.defences.dapter import Dapter
-from dapter.loop import Batch
 from dapter.nets.classifiers import build_classifier
 from dapter.runs import code_version, environment, write_atomic
 from dapter.service.classifier import Classifier, Service

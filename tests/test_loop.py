@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from dapter.batches import augment, batches, to_float
 from dapter.data import Split
 from dapter.errors import RunError, UsageError
-from dapter.loop import CHECKPOINT, Learner, Plan, augment, batches, distributed, fit, from_first, is_first, to_float
+from dapter.loop import CHECKPOINT, Learner, Plan, fit
+from dapter.processes import distributed, from_first, is_first
 from dapter.runs import Run
 from dapter.train import WEIGHTS
 from helpers import finish, start_worker

@@ -202,9 +202,9 @@ def test_a_second_process_waits_for_the_first(tmp_path):
 
 
 def test_many_processes_must_not_be_more_than_images(data, service, tmp_path, monkeypatch):
-    monkeypatch.setattr("dapter.loop.dist.is_initialized", lambda: True)
-    monkeypatch.setattr("dapter.loop.dist.get_rank", lambda: 0)
-    monkeypatch.setattr("dapter.loop.dist.get_world_size", lambda: 17)
-    monkeypatch.setattr("dapter.loop.dist.broadcast_object_list", lambda box, src: None)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_rank", lambda: 0)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 17)
+    monkeypatch.setattr("torch.distributed.broadcast_object_list", lambda box, src: None)
     with pytest.raises(UsageError, match="17 processes"):
         train(Dapter(width=4), service, data, ONE, root=tmp_path)

@@ -17,7 +17,8 @@ from torch import nn
 from dapter import loop, runs
 from dapter.data import Split
 from dapter.defences.dapter import Dapter
-from dapter.loop import Learner, Plan, distributed, fit
+from dapter.loop import Learner, Plan, fit
+from dapter.processes import distributed
 from dapter.runs import Run
 from dapter.service import training
 from helpers import PLAN, make_data, make_service

@@ -59,6 +59,8 @@ def audit(
         UsageError: no such attack or preset, a subject that is not trained, or that belongs to other data.
         CheckFailed: an attack broke its contract.
     """
+    if not subjects or seeds in (0, ()):
+        raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
     found = [_load(subject, service, data) for subject in subjects]
     chosen = choose_attacks(attacks, preset, bool(data.secrets))
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
@@ -80,7 +82,7 @@ def audit(
 
 
 def choose_attacks(attacks: Sequence[str | Attack], preset: str, secrets: bool = True) -> list[Attack]:
-    """The attacks with their settings, and every floor; as for `audit`.
+    """The attacks with their settings, after the floors of what they are after; as for `audit`.
 
     Args:
         secrets: whether there are secret labels to attack.
@@ -88,19 +90,23 @@ def choose_attacks(attacks: Sequence[str | Attack], preset: str, secrets: bool =
     if preset not in PRESETS:
         raise UsageError(f"no preset named {preset!r}. There are: {', '.join(PRESETS)}")
     suites: dict[str, tuple[Attack, ...]] = {name: find("attacks", name).suite(preset) for name in names("attacks")}
-    floors = [attack for suite in suites.values() for attack in suite if is_floor(attack)]
+    every = [attack for suite in suites.values() for attack in suite]
     wanted: list[Attack] = []
     for attack in attacks:
         if isinstance(attack, Attack):
             wanted.append(attack)
         elif attack == "all":
-            wanted += [each for suite in suites.values() for each in suite]
+            wanted += every
         elif attack in suites:
             wanted += suites[attack]
         else:
             raise UsageError(f"no attack named {attack!r}. There are: all, {', '.join(suites)}")
-    chosen = {attack_key(attack): attack for attack in (*floors, *wanted)}
-    return [attack for attack in chosen.values() if secrets or attack.goal != "secrets"]
+    wanted = [attack for attack in wanted if secrets or attack.goal != "secrets"]
+    if not wanted:
+        raise UsageError("nothing to attack. Cure: name an attack, and for recognition the data's secrets")
+    goals = {attack.goal for attack in wanted}
+    floors = [attack for attack in every if is_floor(attack) and attack.goal in goals]
+    return list({attack_key(attack): attack for attack in (*floors, *wanted)}.values())
 
 
 def _lines(
@@ -110,15 +116,16 @@ def _lines(
     originals = Subject(build_defence("identity", {}).setup(), subjects[0].service, subjects[0].data)
     test = originals.data.splits["test"].head(SAMPLE)
     perfect = score_images(test.images, test, originals.ask)
-    for seed in seeds:
-        references = [attack.on_originals() for attack in attacks if attack.goal == "secrets" and not is_floor(attack)]
-        ceilings = {attack_key(attack): run_cell(attack, originals, seed, root) for attack in references}
-        for subject in subjects:
-            cells = [run_cell(attack, subject, seed, root) for attack in attacks]
-            constant = subject.record["defence"] == CALIBRATION
-            for finding in find_leaks(cells, ceilings, perfect, constant):
-                yield _line(finding, subject, preset, source)
+    references = [attack.on_originals() for attack in attacks if attack.goal == "secrets" or is_floor(attack)]
+    ends = {seed: {attack_key(each): run_cell(each, originals, seed, root) for each in references} for seed in seeds}
+    originals.forget()
     for subject in subjects:
+        constant = subject.record["defence"] == CALIBRATION
+        for seed in seeds:
+            cells = [run_cell(attack, subject, seed, root) for attack in attacks]
+            for finding in find_leaks(cells, ends[seed], perfect, constant):
+                yield _line(finding, subject, preset, source)
+        subject.forget()
         if any(True for _ in subject.defence.client().parameters()):
             yield from measure_necessity(subject.defence, subject.service, subject.data, root, preset, source)
 
@@ -175,6 +182,8 @@ def _load(subject: Run | Path | str | Defence, service: Service, data: Data) -> 
         if subject.learner.optimizers:
             raise UsageError(f"{defences.name_of(subject)} is not trained. Cure: `dapter train`, then audit its run")
     if isinstance(subject, Defence):
+        if not hasattr(subject, "learner"):
+            raise UsageError("this defence has no networks yet. Cure: train it, or audit the run folder of `train`")
         return Subject(subject, service, data)
     run = Run.load(subject.path if isinstance(subject, Run) else subject)
     defence, manifest = load_defence(run), run.manifest

@@ -15,7 +15,8 @@ from dapter.data import Data
 from dapter.defences import Defence
 from dapter.evaluate import PICTURES, SHOWN
 from dapter.leaks import Cell
-from dapter.loop import CHECKPOINT, CURVE, pick_device
+from dapter.loop import CHECKPOINT, CURVE
+from dapter.processes import pick_device
 from dapter.runs import Run, fingerprint, write_npz
 from dapter.scoring import SAMPLE, Score, score_images, score_secrets
 from dapter.service.classifier import Service
@@ -61,6 +62,10 @@ class Subject:
             payload = self.defence.protect(self.data.splits[split].images)
             self._seen[split] = Observed(payload.pixels, self.defence.tail(payload, self.service))
         return self._seen[split]
+
+    def forget(self) -> None:
+        """Let go of the payloads; they are converted again when asked for."""
+        self._seen.clear()
 
     def view(self, val: int | None) -> View:
         """All that a threat model can grant; `val` images of the validation split, None: all."""

@@ -14,6 +14,7 @@ FLAGS: Mapping[str, str] = {
     "originals_unbroken": "It reads little even from originals: no evidence of protection. Cure: a better one",
     "constant_not_at_floor": "It read something from a constant image: the attack or its test leaks. Cure: find it",
     "unaware": "It never saw a payload while it learned: that it fails is no protection. Cure: read the other attacks",
+    "answer_says_more": "The answer to the payload says more of it than that to the original: it is hidden there",
     "no_room": "Originals say no more than the answer, so the leak has no scale. Cure: another secret",
     "service_not_needed": "A network of the converter's size answers as well by itself: the cloud is not needed",
 }

@@ -16,6 +16,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subco
 
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
+from dapter.study_cli import Study
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Train:
         preset = find_preset(self.training.preset)
         service, data = self.service.load(), self.data.load()
         run = train(
-            self.converter.build(preset, self.lam_range),
+            self.converter.build(preset, self.lam_range, warm=self.start is not None),
             service,
             data,
             self.training.change(preset.plan),
@@ -250,6 +251,7 @@ Verb = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Convert, subcommand("convert")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )
 
@@ -257,7 +259,7 @@ Verb = (
 def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path) -> None:
     """Measure the runs, write their page and print the table."""
     from dapter.evaluate import evaluate
-    from dapter.loop import is_first
+    from dapter.processes import is_first
     from dapter.report import table, write_report
 
     source = f"dapter {' '.join(sys.argv[1:])}"
@@ -277,7 +279,7 @@ def _processes() -> Iterator[None]:
     if "WORLD_SIZE" not in os.environ:
         yield
         return
-    from dapter.loop import distributed
+    from dapter.processes import distributed
 
     with distributed():
         yield

@@ -9,8 +9,8 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
-from dapter.loop import from_first, pick_device
 from dapter.metrics import Estimate
+from dapter.processes import from_first, pick_device
 from dapter.runs import Run, code_version, environment, write_npz
 from dapter.service.classifier import Service
 from dapter.train import load_defence

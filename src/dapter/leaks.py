@@ -1,6 +1,8 @@
 """From scores to leaks: the floor, the ceiling, where each attack lies between them, and which one is the worst.
 
-Pure functions. Floor, ceiling and worst attack are chosen by their scores on `val`; every figure is of `test`.
+Pure functions. The floor is what the answer to the payload says, but no more than what the answer to the original
+says: a secret that a defence writes into the answer is a leak. Floor, ceiling and worst attack are chosen by their
+scores on `val`, by the end of the interval that an attack is sure to reach; every figure is of `test`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -67,22 +69,28 @@ def find_leaks(
 
     Args:
         cells: all attacks on one defence with one seed, floors among them.
-        originals: for each `reference` the cell of that attack on originals.
+        originals: for each `reference` the cell of that attack on originals, floors among them.
         perfect: the scores of the originals themselves as restored images.
         constant: whether the defence sends nothing of the image.
     """
     exact = {(score.secret, score.measure): score.value for score in perfect if score.measure not in UNBOUNDED}
     found = []
     for secret, measure in dict.fromkeys((score.secret, score.measure) for cell in cells for score in cell.test):
-        floor = _best((cell for cell in cells if cell.floor), secret, measure)
-        ceiling = _best(originals.values(), secret, measure)
+        floor, usual = (
+            _best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals.values())
+        )
+        ceiling = _best((cell for cell in originals.values() if not cell.floor), secret, measure)
         top = exact.get((secret, measure)) if ceiling is None else ceiling.value
+        hidden = floor is not None and usual is not None and floor.surely_beats(usual)
+        if floor is not None and usual is not None and floor.beats(usual.value):
+            floor = usual
         for cell in cells:
             score = _of(cell.test, secret, measure)
             if score is None:
                 continue
             leak = None if floor is None or top is None else relative(score.value, floor.value, top)
             flags = _flags(cell, score, cells, floor, ceiling, originals.get(cell.reference), constant)
+            flags += ("answer_says_more",) if hidden else ()
             found.append(Finding(cell, score, None if floor is None else floor.value, top, leak, flags))
     return found + _headlines(found)
 
@@ -108,12 +116,12 @@ def _headlines(found: Sequence[Finding]) -> list[Finding]:
 
 
 def _best(cells: Iterable[Cell], secret: str, measure: str) -> Score | None:
-    """The test score of the cell that is best on `val`."""
-    best: tuple[Score, Score] | None = None
+    """The test score of the cell that is best on `val`, by the end of its interval that it is sure to reach."""
+    best: tuple[float, Score] | None = None
     for cell in cells:
         val, test = _of(cell.val, secret, measure), _of(cell.test, secret, measure)
-        if val is not None and test is not None and (best is None or val.beats(best[0].value)):
-            best = val, test
+        if val is not None and test is not None and (best is None or replace(val, value=val.least).beats(best[0])):
+            best = val.least, test
     return None if best is None else best[1]
 
 

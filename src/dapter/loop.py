@@ -1,40 +1,34 @@
 """The one training loop: services, defences and attackers are all trained by `fit`.
 
 Everything random in step t is drawn from (seed, t), so a run that was killed and resumed ends with the same bytes
-as one that was not. Several processes (`python -m torch.distributed.run`) share each batch inside `distributed`.
+as one that was not. Several processes (`python -m torch.distributed.run`, see `processes`) share each batch.
 """
 
 import contextlib
 import io
-import os
 import pickle
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from dapter.batches import Batch, augment, to_float
 from dapter.data import Split
 from dapter.errors import RunError, UsageError
+from dapter.processes import from_first
 from dapter.runs import Run, derive_seed, write_atomic
 
 CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
 LOG_POINTS = 200
 """About how many points the training curve of a run has."""
-
-WAIT = timedelta(hours=6)
-"""How long a process waits for another one, which may be measuring alone; if one dies, its launcher ends the rest."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -70,65 +64,6 @@ class Plan:
     def record(self) -> dict[str, Any]:
         """What the result depends on, as JSON values: all but how often it is saved."""
         return {name: value for name, value in asdict(self).items() if name != "checkpoint_seconds"}
-
-
-@dataclass(frozen=True)
-class Batch:
-    """A batch on the device.
-
-    Attributes:
-        images: float32 (N, 3, H, W) in [0, 1].
-        labels: for each label, int64 (N,).
-    """
-
-    images: Tensor
-    labels: Mapping[str, Tensor]
-
-
-def pick_device() -> torch.device:
-    """The GPU of this process if there is one, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
-    return torch.device("cpu")
-
-
-@contextlib.contextmanager
-def distributed() -> Iterator[None]:
-    """Join the other processes of `python -m torch.distributed.run` for a while; alone, do nothing."""
-    if "WORLD_SIZE" not in os.environ or dist.is_initialized():
-        yield
-        return
-    device = pick_device()
-    backend = "gloo"
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-        if int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count():  # NCCL wants a GPU for each process
-            backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=WAIT)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def is_first() -> bool:
-    """Whether this process is the one that writes files: the only one, or the first of several."""
-    return not dist.is_initialized() or dist.get_rank() == 0
-
-
-def from_first(work: Callable[[], T]) -> T:
-    """Do some work in the first process only; every process waits for it and gets its result."""
-    if not dist.is_initialized():
-        return work()
-    box: list[Any] = [work() if is_first() else None]
-    dist.broadcast_object_list(box, src=0)
-    found: T = box[0]
-    return found
-
-
-def to_float(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1], in channels-last memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
 
 
 class Learner:
@@ -227,7 +162,8 @@ class _Fit:
         }
         learner.bfloat16 = plan.bfloat16
         learner.nets.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.step = 0
+        self.step = self.began = 0
+        self.started = 0.0
         self.order: np.ndarray | None = None
         self.average = _copy(learner.nets.state_dict())
         self.best: dict[str, Tensor] = {}
@@ -237,7 +173,8 @@ class _Fit:
 
     def __call__(self) -> list[dict[str, Any]]:
         self._restore()
-        saved = time.monotonic()
+        saved = self.started = time.monotonic()
+        self.began = self.step
         with tqdm(total=self.total, initial=self.step, unit="step", disable=None if self.rank == 0 else True) as bar:
             while self.step < self.total and not self._stopped():
                 losses = self._train_step()
@@ -281,7 +218,7 @@ class _Fit:
         if self.plan.augment:
             images = augment(images, self.mirror)
         labels = {name: torch.from_numpy(values[rows]).to(device) for name, values in self.train.labels.items()}
-        return Batch(images, labels)
+        return Batch(images, labels, self.step / self.total)
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -314,7 +251,8 @@ class _Fit:
         )
         if self.rank == 0:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-            tqdm.write(f"{self.run.path.name}: epoch {epoch}/{self.plan.epochs}, validation {shown}")
+            left = (time.monotonic() - self.started) / (self.step - self.began) * (self.total - self.step)
+            tqdm.write(f"{self.run.path.name}: epoch {epoch}/{self.plan.epochs}, {left:.0f} s left, validation {shown}")
 
     def _save(self) -> None:
         if self.rank != 0:
@@ -360,33 +298,3 @@ def _schedule(step: int, total: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, total - warm))))
-
-
-def augment(images: Tensor, mirror: bool) -> Tensor:
-    """Shift each image by up to an eighth of its size (edges repeated) and mirror half of them.
-
-    Args:
-        images: float (N, 3, H, W).
-        mirror: whether to mirror at all.
-    """
-    n, _, height, width = images.shape
-    reach_y, reach_x = height // 8, width // 8
-    padded = F.pad(images, (reach_x, reach_x, reach_y, reach_y), mode="replicate")
-    top = torch.randint(0, 2 * reach_y + 1, (n, 1, 1), device=images.device)
-    left = torch.randint(0, 2 * reach_x + 1, (n, 1, 1), device=images.device)
-    rows = top + torch.arange(height, device=images.device)[None, :, None]
-    columns = torch.arange(width, device=images.device)[None, None, :].expand(n, 1, width)
-    if mirror:
-        flip = torch.rand(n, 1, 1, device=images.device) < 0.5
-        columns = torch.where(flip, width - 1 - columns, columns)
-    columns = columns + left
-    each = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[each, rows, columns].permute(0, 3, 1, 2)
-
-
-def batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:
-    """A split in order, in batches, as it is."""
-    for start in range(0, len(split), batch_size):
-        rows = slice(start, start + batch_size)
-        labels = {name: torch.from_numpy(values[rows]).to(device) for name, values in split.labels.items()}
-        yield Batch(to_float(split.images[rows], device), labels)

@@ -1,5 +1,6 @@
 """Groups of command-line options that several verbs share, and what they stand for."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
@@ -36,14 +37,13 @@ class DataOptions:
     on_error: Literal["raise", "skip"] | None = None
     """What to do about an image that cannot be read: stop, or skip it and report."""
 
-    def load(self) -> "Data":
-        """The data set."""
+    def load(self, secrets: Sequence[str] = ()) -> "Data":
+        """The data set, with these labels that an attacker wants."""
         from dapter.data import load_data
 
         given = {name: value for name, value in asdict(self).items() if name not in ("data", "target")}
-        return load_data(
-            self.data, target=self.target, **{name: value for name, value in given.items() if value is not None}
-        )
+        settings = {name: value for name, value in given.items() if value is not None}
+        return load_data(self.data, target=self.target, secrets=secrets, **settings)
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,10 @@ class ConverterOptions:
     labels: Literal["data", "service"] = "data"
     """Train on the data's labels, or on the service's own answers."""
 
-    def build(self, preset: "Preset", lam_range: tuple[float, float] | None = None) -> "Dapter":
-        """The defence, not yet trained."""
+    def build(self, preset: "Preset", lam_range: tuple[float, float] | None = None, warm: bool = False) -> "Dapter":
+        """The defence, not yet trained; `warm` if it will start from another's weights."""
         from dapter.defences.dapter import Dapter
 
         width = self.width or (preset.converter_width if self.net == "paper" else None)
-        return Dapter(self.lam, self.net, width, self.labels, lam_range)
+        defence = Dapter(self.lam, self.net, width, self.labels, lam_range)
+        return replace(defence, warm_up=0.0) if warm else defence

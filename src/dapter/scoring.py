@@ -54,6 +54,11 @@ class Score:
         """The end of the interval that is better for the attacker."""
         return self.low if self.measure in SMALLER_IS_BETTER else self.high
 
+    @property
+    def least(self) -> float:
+        """The end of the interval that the attacker is sure to reach."""
+        return self.high if self.measure in SMALLER_IS_BETTER else self.low
+
     def beats(self, other: float) -> bool:
         """Whether it is better, for the attacker, than that value of the same measure."""
         return self.value < other if self.measure in SMALLER_IS_BETTER else self.value > other

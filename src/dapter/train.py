@@ -9,10 +9,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from dapter.batches import batches
 from dapter.data import Data
 from dapter.defences import Defence, build_defence, name_of
 from dapter.errors import RunError, UsageError
-from dapter.loop import CHECKPOINT, CURVE, Plan, batches, fit, from_first, is_first, pick_device
+from dapter.loop import CHECKPOINT, CURVE, Plan, fit
+from dapter.processes import from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.service.classifier import Service
 

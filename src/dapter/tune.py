@@ -13,7 +13,8 @@ from dapter.data import Data
 from dapter.defences import name_of
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
-from dapter.loop import Plan, from_first, pick_device
+from dapter.loop import Plan
+from dapter.processes import from_first, pick_device
 from dapter.runs import Run, fingerprint
 from dapter.service.classifier import Service
 from dapter.train import load_defence, train
@@ -92,7 +93,7 @@ def tune(
     lam, start = defence.lam, None
     while True:
         now = plan if start is None else replace(plan, epochs=fine_tune_epochs)
-        chosen = replace(defence, lam=lam)
+        chosen = replace(defence, lam=lam, warm_up=defence.warm_up if start is None else 0.0)
         start = train(chosen, service, data, now, seed=seed, root=root, start=start, preset=preset)
         last = Step(start, lam, *_scores(start, service, data))
         steps.append(last)
@@ -155,7 +156,7 @@ def sweep(
 
     Args:
         lams: the values of λ.
-        start: a warm start for every one of them.
+        start: a warm start for every one of them; they then need no `warm_up`.
         storage: an Optuna storage URL (any RDB for many machines); by default an SQLite file under `root`.
 
     Returns:
@@ -178,7 +179,7 @@ def sweep(
     asked = [name_of(defence), settings, data.record(), service.digest, seed, str(plan), start and start.path.name]
 
     def run_of(lam: float) -> Run:
-        chosen = replace(defence, lam=lam)
+        chosen = replace(defence, lam=lam, warm_up=defence.warm_up if start is None else 0.0)
         return train(chosen, service, data, plan, seed=seed, root=root, start=start, preset=preset)
 
     def objective(trial: Any) -> tuple[float, float]:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from dapter import plugins
+from dapter.batches import batches
 from dapter.defences import build_defence, name_of
 from dapter.errors import ConversionError, UsageError
-from dapter.loop import batches
 from dapter.train import load_defence, train
 from helpers import PLAN
 

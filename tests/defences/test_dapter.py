@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dapter.batches import Batch, batches, to_float
 from dapter.defences import build_defence, name_of, round_to_levels, with_settings
 from dapter.defences.dapter import Dapter
 from dapter.errors import ConversionError, UsageError
-from dapter.loop import Batch, batches, to_float
 from dapter.service.classifier import Classifier, Service
 from dapter.types import Payload
 from helpers import make_data, make_service, without_labels

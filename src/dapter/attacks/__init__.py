@@ -8,14 +8,13 @@ project, never by who defends (Croce & Hein, "AutoAttack", ICML 2020).
 
 import abc
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
 
 from dapter.errors import CheckFailed, UsageError
-from dapter.plugins import find
 from dapter.runs import Run, derive_seed
 from dapter.types import SEES, Guess, Observed, Outcome, View, check_images
 
@@ -137,21 +136,6 @@ def granted(value: T | None) -> T:
     if value is None:
         raise UsageError("an attack used what it does not see. Cure: name it in `sees`, or do without")
     return value
-
-
-def build_attack(name: str, settings: dict[str, Any]) -> Attack:
-    """An attack by its plug-in's name.
-
-    Raises:
-        UsageError: no such attack or setting.
-    """
-    kind = find("attacks", name)
-    try:
-        built: Attack = kind(**settings)
-    except TypeError as error:
-        known = ", ".join(entry.name for entry in fields(kind))
-        raise UsageError(f"attack {name}: {error}. Its settings: {known}") from error
-    return built
 
 
 def name_of(attack: Attack) -> str:

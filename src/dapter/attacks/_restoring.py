@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from dapter.attacks import granted
 from dapter.attacks._inputs import answer_values
 from dapter.attacks._training import ANSWER
+from dapter.batches import Batch
 from dapter.data import Split
 from dapter.errors import UsageError
-from dapter.loop import Batch
 from dapter.types import Known
 
 Objective = Literal["l2", "ssim"]

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.batches import Batch, batches, to_float
 from dapter.data import UNKNOWN, Split
-from dapter.loop import CURVE, Batch, Learner, Plan, batches, fit, pick_device, to_float
+from dapter.loop import CURVE, Learner, Plan, fit
+from dapter.processes import pick_device
 from dapter.runs import Run, fingerprint
 
 ANSWER = "answer of the service"

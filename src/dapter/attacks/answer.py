@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from dapter.attacks import Attack, granted
 from dapter.attacks._inputs import StandardiseAnswer, answer_values
 from dapter.attacks._training import ANSWER, SecretsLoss, ask_secrets, blank, train_net
+from dapter.batches import Batch
 from dapter.data import Split
-from dapter.loop import Batch, Plan
+from dapter.loop import Plan
 from dapter.runs import Run
 from dapter.types import Guess, Known, Observed, View
 

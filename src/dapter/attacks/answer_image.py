@@ -12,8 +12,9 @@ from dapter.attacks import Attack, granted
 from dapter.attacks._inputs import StandardiseAnswer, answer_values
 from dapter.attacks._restoring import Objective, check_objective, originals, pairs, restoring_loss, to_pixels
 from dapter.attacks._training import ANSWER, ask, blank, train_net
+from dapter.batches import Batch
 from dapter.data import Split
-from dapter.loop import Batch, Plan
+from dapter.loop import Plan
 from dapter.runs import Run
 from dapter.types import Answer, Guess, Known, Observed, View
 

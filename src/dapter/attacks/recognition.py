@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from dapter.attacks import Attack, granted
 from dapter.attacks._inputs import Inputs, Standardise, StandardiseAnswer, answer_values
 from dapter.attacks._training import ANSWER, SecretsLoss, ask_secrets, digest, train_net
+from dapter.batches import Batch
 from dapter.data import Split
 from dapter.errors import UsageError
-from dapter.loop import Batch, Plan
+from dapter.loop import Plan
 from dapter.nets.attackers import Recogniser, build_recogniser
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.types import Guess, Observed, View

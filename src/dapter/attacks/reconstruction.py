@@ -10,7 +10,8 @@ from dapter.attacks import Attack, granted
 from dapter.attacks._inputs import Inputs, Standardise, StandardiseAnswer, answer_values
 from dapter.attacks._restoring import Objective, check_objective, originals, pairs, restoring_loss, to_pixels
 from dapter.attacks._training import ANSWER, ask, train_net
-from dapter.loop import Batch, Plan
+from dapter.batches import Batch
+from dapter.loop import Plan
 from dapter.nets.attackers import build_decoder
 from dapter.runs import Run
 from dapter.types import Guess, Observed, View

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dapter.batches import Batch, to_float
 from dapter.data import Split
 from dapter.errors import ConversionError, UsageError
-from dapter.loop import Batch, Learner, to_float
+from dapter.loop import Learner
 from dapter.plugins import find
 from dapter.service.classifier import Service
 from dapter.types import Answer, Payload, check_images

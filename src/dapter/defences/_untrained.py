@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from dapter.batches import Batch
 from dapter.defences import Defence
-from dapter.loop import Batch
 from dapter.service.classifier import Service
 
 

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dapter.batches import Batch
 from dapter.defences import Defence, round_to_levels
 from dapter.errors import UsageError
-from dapter.loop import Batch
 from dapter.nets.converters import build_converter
 from dapter.service.classifier import Service
 from dapter.types import GREY
@@ -30,6 +30,8 @@ class Dapter(Defence):
         labels: train on the labels of the `data`, or on the `service`'s own answers to the originals.
         lam_range: (low, high) trains one λ-conditioned converter for the whole range, each image with a λ of its
             own; `lam` then chooses at use time.
+        warm_up: the share of the training over which λ rises from 0. Without it, training from random weights falls
+            to plain grey, from where no gradient leads back. 0 suits a warm start.
         learning_rate: of Adam.
     """
 
@@ -38,6 +40,7 @@ class Dapter(Defence):
     width: int | None = None
     labels: Literal["data", "service"] = "data"
     lam_range: tuple[float, float] | None = None
+    warm_up: float = 0.2
     learning_rate: float = 2e-3
 
     needs_service_change: ClassVar[bool] = False
@@ -48,6 +51,8 @@ class Dapter(Defence):
             raise UsageError(f"lam is {self.lam}. Cure: a number in [0, 1]; the paper's default is 0.9")
         if self.labels not in ("data", "service"):
             raise UsageError(f"labels is {self.labels!r}. Cure: 'data' or 'service'")
+        if not 0 <= self.warm_up <= 1:
+            raise UsageError(f"warm_up is {self.warm_up}. Cure: a share of the training, in [0, 1]")
         if self.lam_range is not None:
             self.lam_range = (self.lam_range[0], self.lam_range[1])
             low, high = self.lam_range
@@ -75,7 +80,8 @@ class Dapter(Defence):
                 raise UsageError(f"no labels of {', '.join(missing)}. Cure: labels='service' trains without any")
             each = [F.cross_entropy(logits[name], labels[name], reduction="none") for name in service.targets]
             accuracy = torch.stack(each).sum(dim=0)
-        loss = lam * eta + (1 - lam) * accuracy
+        weight = lam * min(1.0, batch.progress / self.warm_up) if self.warm_up else lam
+        loss = weight * eta + (1 - weight) * accuracy
         return {"loss": loss.mean(), "eta": eta.mean(), "accuracy": accuracy.mean()}
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dapter.batches import Batch, batches
 from dapter.data import Data, Split
 from dapter.errors import RunError, UsageError
-from dapter.loop import CHECKPOINT, CURVE, Batch, Learner, Plan, batches, fit, from_first, is_first, pick_device
+from dapter.loop import CHECKPOINT, CURVE, Learner, Plan, fit
 from dapter.nets.classifiers import Stem, build_classifier
+from dapter.processes import from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed
 from dapter.service.classifier import Classifier, Service
 from dapter.service.load import load_service, save_classifier

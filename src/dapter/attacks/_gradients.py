@@ -1,0 +1,81 @@
+"""A gradient through any client part, also one that has none of its own, such as a choice or a quantiser.
+
+Backward pass differentiable approximation (Athalye, Carlini & Wagner, "Obfuscated gradients give a false sense of
+security", ICML 2018): the client part is computed as it is; where it gives no gradient, that of a network that imitates
+it takes its place, so that no defender is safe by hiding the gradient.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dapter.attacks._inputs import Standardise
+from dapter.attacks._training import train_net
+from dapter.batches import Batch, to_float
+from dapter.data import Split
+from dapter.loop import Plan
+from dapter.nets.attackers import build_decoder
+from dapter.processes import pick_device
+from dapter.runs import Run
+from dapter.types import Known
+
+Client = Callable[[Tensor], Tensor]
+"""Float (N, 3, H, W) in [0, 1] to the same."""
+
+PAYLOAD = "payload"
+"""Beside the labels, where a batch carries the payloads, uint8 (N, H, W, 3)."""
+
+PROBES = 4
+
+
+def has_gradient(client: Client, images: np.ndarray) -> bool:
+    """Whether the client part's output moves with its input, by its own gradient, at some images uint8 (N, H, W, 3)."""
+    probes = to_float(images[:PROBES], pick_device()).requires_grad_()
+    converted = client(probes)
+    if not converted.requires_grad:
+        return False
+    (gradient,) = torch.autograd.grad(converted.square().sum(), probes, allow_unused=True)
+    return gradient is not None and bool(gradient.any())
+
+
+def imitate(train: Known, val: Known, standardise: Standardise, width: int, plan: Plan, run: Run, seed: int) -> Client:
+    """A U-Net trained to convert originals as the client part does; differentiable, frozen, in evaluation mode.
+
+    Args:
+        train, val: originals and their payloads.
+        standardise: of payloads; distances are measured after it.
+        width: of the U-Net.
+        run: a folder for it alone.
+    """
+    net = build_decoder("unet", 3, 0, width)
+    standardise = standardise.to(pick_device())
+
+    def convert(images: Tensor) -> Tensor:
+        converted: Tensor = net(images * 2 - 1, images.new_empty(len(images), 0))
+        return converted
+
+    def loss(batch: Batch) -> Tensor:
+        payloads = batch.labels[PAYLOAD].permute(0, 3, 1, 2).float() / 255
+        return (standardise(convert(batch.images)) - standardise(payloads)).square().mean()
+
+    train_net(net, loss, _pairs(train), _pairs(val), plan, run, seed, learning_rate=2e-3)
+    net.requires_grad_(False)
+    return convert
+
+
+def with_gradient_of(client: Client, imitation: Client) -> Client:
+    """The client part's values with the imitation's gradient."""
+
+    def convert(images: Tensor) -> Tensor:
+        imitated = imitation(images)
+        return client(images).detach() + imitated - imitated.detach()
+
+    return convert
+
+
+def _pairs(known: Known) -> Split:
+    assert known.originals is not None  # for the types
+    assert known.payloads is not None
+    return Split(known.originals, {PAYLOAD: known.payloads})

@@ -1,0 +1,73 @@
+"""The figures of a payload made of stamps: its bits, and what they bound whatever the attack (proofs: dapter.bits).
+
+Each figure is a dictionary of fields of a Measurement.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from dapter import bits
+from dapter.metrics import Estimate, mean_interval
+
+Figures = Iterator[dict[str, Any]]
+
+
+def bit_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray) -> Figures:
+    """Bits of payloads.
+
+    Args:
+        stamps: int (N, cells).
+        given: the service's answer to each, int (N,), a row of the prior.
+        prior: float (answers, cells, K).
+
+    Returns:
+        `budget_bits`: the most that any payload carries (guaranteed). `bits_beyond_answer`, `bits_total`: mean code
+        lengths (estimated: the bound is a theorem, the mean one of a sample). `secret_gain_bound`: the most that they
+        add to the accuracy of any guess, over what the answer gives. `distinct_payloads`: how many occur.
+    """
+    beyond, n = mean_interval(bits.code_lengths(stamps, prior, given)), len(stamps)
+    yield {"measure": "budget_bits", "value": bits.budget_bits(*prior.shape[1:]), "grade": "guaranteed"}
+    yield {"measure": "bits_beyond_answer", **_fields(beyond), "n": n, "grade": "estimated"}
+    total = mean_interval(bits.code_lengths(stamps, prior))
+    yield {"measure": "bits_total", **_fields(total), "n": n, "grade": "estimated"}
+    gain = Estimate(*(bits.most_gain(max(0.0, value)) for value in beyond))
+    yield {"measure": "secret_gain_bound", **_fields(gain), "n": n, "grade": "estimated"}
+    yield {"measure": "distinct_payloads", "value": float(bits.groups(stamps).max() + 1), "n": n}
+
+
+def secret_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, secret: np.ndarray) -> Figures:
+    """The most that any attack finds out of a secret, int (N,), -1 where unknown.
+
+    Returns:
+        `secret_accuracy_bound`: on these images, exactly (guaranteed). `secret_accuracy_fano`: on others like them,
+        by Fano's inequality from the upper end of the bits beyond the answer (estimated). `floor` of both: the best
+        that the answer alone allows on these images. Nothing if the secret has no two known values.
+    """
+    known = secret >= 0
+    labels, stamps, given = secret[known], stamps[known], given[known]
+    if len(np.unique(labels)) < 2:
+        return
+    common = {"floor": bits.best_accuracy(labels, given), "ceiling": 1.0, "n": len(labels)}
+    on_these = bits.best_accuracy(labels, bits.groups(stamps))
+    yield {"measure": "secret_accuracy_bound", "value": on_these, "grade": "guaranteed", **common}
+    left = bits.entropy_left(labels, given) - mean_interval(bits.code_lengths(stamps, prior, given)).high
+    fano = bits.fano_accuracy(left, int(labels.max()) + 1)
+    yield {"measure": "secret_accuracy_fano", "value": fano, "grade": "estimated", **common}
+
+
+def image_figures(stamps: np.ndarray, given: np.ndarray, images: np.ndarray) -> Figures:
+    """The least mean squared error of any restoration of these images, uint8 (N, H, W, 3), on the scale [0, 1].
+
+    Returns:
+        `restored_mse_bound` (guaranteed); its `floor` is the least error that the answer alone allows, its `ceiling`
+        the original's, 0.
+    """
+    least, floor = (bits.best_mse(images, known) for known in (bits.groups(stamps), given))
+    found = {"measure": "restored_mse_bound", "value": least, "floor": floor, "ceiling": 0.0}
+    yield {**found, "n": len(images), "grade": "guaranteed"}
+
+
+def _fields(estimate: Estimate) -> Mapping[str, float]:
+    return estimate._asdict()

@@ -1,0 +1,126 @@
+"""The contract of an attack, for every one that is found."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from dapter import plugins
+from dapter.attacks import Attack, Sealed, name_of
+from dapter.cells import Subject
+from dapter.defences import build_defence
+from dapter.errors import CheckFailed
+from dapter.loop import Plan
+from dapter.runs import Run
+from dapter.types import PRESETS, SEES, Observed
+from planted import make_secret_data
+
+FIELDS = ("payloads", "answers", "originals", "secrets")
+
+
+@pytest.fixture(scope="module")
+def subject(service):
+    return Subject(build_defence("identity", {}).setup(), service, make_secret_data(counts=(48, 32, 24)))
+
+
+@pytest.fixture(params=plugins.names("attacks"))
+def attack(request):
+    """The first setting of the tiny suite, trained for an epoch."""
+    first = plugins.find("attacks", request.param).suite("tiny")[0]
+    if not hasattr(first, "plan"):
+        return first
+    return dataclasses.replace(first, plan=Plan(epochs=1, batch_size=16, bfloat16=False, augment=first.plan.augment))
+
+
+def attack_subject(attack, subject, folder, seed=0):
+    sealed = Sealed(lambda: subject.observe("test"))
+    return attack.run(subject.view(None), sealed, seed, Run(folder))
+
+
+@pytest.mark.parametrize("name", plugins.names("attacks"))
+def test_its_suites_and_settings_are_sound(name):
+    kind = plugins.find("attacks", name)
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen
+    assert kind.sees <= set(SEES)
+    assert kind.goal in ("secrets", "image")
+    documented = set(re.findall(r"^ +(\w+):", kind.__doc__, re.MULTILINE))
+    assert documented >= {field.name for field in dataclasses.fields(kind)}
+    for preset in PRESETS:
+        suite = kind.suite(preset)
+        assert suite
+        assert len(set(suite)) == len(suite)
+        for each in suite:
+            assert isinstance(each, Attack)
+            assert name_of(each) == name
+            assert isinstance(each.on_originals(), kind)
+            assert json.loads(json.dumps(each.settings())) == each.settings()
+
+
+def test_it_guesses_at_every_image(attack, subject, tmp_path):
+    outcome = attack_subject(attack, subject, tmp_path)
+    for guess, n in ((outcome.val, 32), (outcome.test, 24)):
+        if attack.goal == "image":
+            assert guess.images.shape == (n, 16, 16, 3)
+        else:
+            assert {name: scores.shape for name, scores in guess.scores.items()} == {"shape": (n, 2)}
+
+
+def test_it_follows_its_seed(attack, subject, tmp_path):
+    def guess(folder, seed):
+        found = attack_subject(attack, subject, tmp_path / folder, seed).test
+        return found.images if attack.goal == "image" else found.scores["shape"]
+
+    assert np.array_equal(guess("first", 1), guess("again", 1))
+
+
+def test_it_works_with_what_it_sees_and_gets_no_more(attack, subject, tmp_path, monkeypatch):
+    learn = type(attack)._learn
+
+    def watched(self, view, seed, run):
+        for known in (view.train, view.val):
+            assert {name for name in FIELDS if getattr(known, name) is not None} == self.sees - {"client"}
+        assert (view.client is not None) == ("client" in self.sees)
+        guess = learn(self, view, seed, run)
+
+        def watched_guess(observed):
+            assert type(observed) is Observed
+            seen = {name for name in ("payloads", "answers") if getattr(observed, name) is not None}
+            assert seen == self.sees & {"payloads", "answers"}
+            return guess(observed)
+
+        return watched_guess
+
+    monkeypatch.setattr(type(attack), "_learn", watched)
+    attack_subject(attack, subject, tmp_path)
+
+
+def test_it_never_touches_the_images_under_attack_while_it_learns(attack, service, tmp_path, monkeypatch):
+    """The test split of this data cannot be read, nor converted, while an attack learns."""
+    data = make_secret_data(counts=(48, 32, 24))
+    learning = []
+
+    class Tripwire(dict):
+        def __getitem__(self, name):
+            if name == "test" and learning:
+                raise CheckFailed("the test split was touched")
+            return super().__getitem__(name)
+
+    subject = Subject(
+        build_defence("identity", {}).setup(), service, dataclasses.replace(data, splits=Tripwire(data.splits))
+    )
+    learn = type(attack)._learn
+
+    def watched(*args):
+        learning.append(True)
+        guess = learn(*args)
+        learning.clear()
+        return guess
+
+    monkeypatch.setattr(type(attack), "_learn", watched)
+    attack_subject(attack, subject, tmp_path)
+    learning.append(True)
+    with pytest.raises(CheckFailed):
+        subject.data.splits["test"]

@@ -1,0 +1,262 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from dapter.defences._stamps import SURE, find_stamps
+from dapter.defences.budget import BETA_RANGE, FIRST_BETA, Budget
+from dapter.errors import CheckFailed, UsageError
+from dapter.evaluate import evaluate
+from dapter.imagefile import encode, open_image
+from dapter.loop import batches
+from dapter.nets.painters import Painter
+from dapter.nets.priors import FLOOR, Prior
+from dapter.train import load_defence, train
+from dapter.types import Payload
+from helpers import PLAN, make_data, make_service, without_labels
+
+SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0}
+KINDS = [{}, {"stamps": "learned", "alphabet": 5, "patch": 3}]
+
+
+def defence(service=None, **settings):
+    return Budget(**{**SETTINGS, **settings}).setup(0, service)
+
+
+def first_batch(data, n=16):
+    return next(batches(data.splits["train"], n, torch.device("cpu")))
+
+
+@pytest.fixture(scope="module")
+def painted(data, service, tmp_path_factory):
+    """A trained run, and its defence."""
+    run = train(Budget(**SETTINGS), service, data, replace(PLAN, epochs=12), root=tmp_path_factory.mktemp("painted"))
+    return run, load_defence(run)
+
+
+@pytest.mark.parametrize("settings", KINDS)
+@pytest.mark.parametrize("shape", [(16, 16), (37, 23), (9, 64)])
+def test_a_payload_is_stamps_of_the_alphabet_and_nothing_else(settings, shape):
+    kept = defence(**settings)
+    images = np.random.default_rng(0).integers(0, 256, (7, *shape, 3)).astype(np.uint8)
+    payload = kept.protect(images)
+    assert payload.pixels.shape == images.shape
+    stamps = kept.indices(payload)  # raises unless every pixel is as the stamps say
+    assert stamps.shape == (7, 4)
+    assert stamps.min() >= 0
+    assert stamps.max() < kept.alphabet
+    if not settings:
+        assert set(np.unique(payload.pixels)) <= {0, 128, 255}
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_reading_inverts_painting(settings):
+    painter = defence(**settings)._painter
+    indices = torch.randint(0, painter.size, (20, 4), generator=torch.Generator().manual_seed(0))
+    for shape in ((8, 8), (13, 50)):
+        like = torch.zeros(20, 3, *shape)
+        assert torch.equal(painter.read(painter.paint(indices, like)), indices)
+
+
+def test_cells_share_the_picture_evenly():
+    painter = Painter(2, 27, None, 4)
+    picture = painter.paint(torch.tensor([[0, 26, 13, 0]]), torch.zeros(1, 3, 5, 4))[0, 0] * 255
+    assert picture.tolist() == [[0, 0, 255, 255]] * 3 + [[128, 128, 0, 0]] * 2
+
+
+def test_what_is_no_stamp_is_seen():
+    kept = defence()
+    payload = kept.protect(np.zeros((2, 16, 16, 3), np.uint8))
+    payload.pixels[1, 3, 3, 0] ^= 1
+    with pytest.raises(CheckFailed, match="Cure"):
+        kept.indices(payload)
+    with pytest.raises(UsageError, match="Cure"):
+        kept.indices(Payload(np.zeros((1, 1, 1, 3), np.uint8)))
+
+
+def test_code_lengths_and_rate_by_hand():
+    prior = Prior(2, 2, 4, 0.1)
+    prior.table.copy_(torch.tensor([[[0.5, 0.25, 0.125, 0.125]] * 2, [[0.25] * 4] * 2]))
+    choice = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 1.0, 0]], [[0.5, 0.5, 0, 0], [0.25] * 4]])
+    assert prior(choice, torch.tensor([0, 0])).tolist() == pytest.approx([1 + 3, 1.5 + 2.25])
+    assert prior(choice, torch.tensor([1, 1])).tolist() == pytest.approx([4, 4])
+
+
+def test_the_prior_counts_what_was_painted():
+    prior = Prior(2, 1, 4, 0.1)
+    prior.start(torch.tensor([[0], [1]]))
+    assert prior.table[:, 0].argmax(dim=1).tolist() == [0, 1]
+    painted = F.one_hot(torch.tensor([[3]] * 10), 4).float()
+    before = prior.table[1].clone()
+    for _ in range(200):
+        prior.learn(painted, torch.zeros(10, dtype=torch.int64), 0.1)
+    assert prior.table[0, 0, 3] > 0.99
+    assert prior.table[0].min() >= FLOOR / 4 * 0.99
+    assert torch.equal(prior.table[1], before / before.sum())
+
+
+def test_the_search_finds_the_fewest_stamps_that_do():
+    wanted = torch.tensor([4, 2, 2, 2])
+    seen = []
+
+    def cost(stamps):
+        seen.append(len(stamps))
+        return (stamps != wanted).float().sum(dim=1)
+
+    assert torch.equal(find_stamps(cost, 4, 5), wanted)
+    assert sum(seen) == 1 + 5  # the middle stamp was right elsewhere
+    assert torch.equal(find_stamps(lambda stamps: torch.full((len(stamps),), SURE / 2), 4, 5), torch.full((4,), 2))
+
+
+def test_gradients_reach_the_painter_through_the_draw_and_through_its_distribution(data, service):
+    kept = defence(service)
+    kept.learner.nets.train()
+    losses = kept.losses(first_batch(data), service)
+    for name in ("accuracy", "rate", "taught"):
+        parts = torch.autograd.grad(losses[name], list(kept.client().parameters()), retain_graph=True)
+        assert all(part.isfinite().all() for part in parts)
+        assert parts[0].abs().max() > 0
+
+
+def test_learned_stamps_learn(data, service):
+    kept = defence(service, **KINDS[1])
+    kept.learner.nets.train()
+    before = kept._painter.alphabet().detach().clone()
+    kept.update(first_batch(data), service)
+    assert not torch.equal(kept._painter.alphabet(), before)
+
+
+def test_in_use_the_rate_is_the_code_length_given_the_answer(data, service):
+    kept = defence(service)
+    batch = first_batch(data)
+    with torch.no_grad():
+        kept.learner.nets.train()
+        kept.losses(batch, service)  # starts the prior
+        kept.learner.nets.eval()
+        losses = kept.losses(batch, service)
+    payload = kept.protect(data.splits["train"].images[:16])
+    figures = kept.figures(data.splits["train"].head(16), payload, service.answer(payload))
+    beyond = next(entry for entry in figures if entry["measure"] == "bits_beyond_answer")
+    assert float(losses["rate"]) == pytest.approx(beyond["value"], rel=1e-4)
+    excess = max(0.0, beyond["value"] / 2.0 - 1)
+    assert float(losses["loss"] - losses["accuracy"]) == pytest.approx(excess, rel=1e-3, abs=1e-4)
+
+
+def test_the_price_moves_towards_the_budget(data, service):
+    batch = first_batch(data)
+    for budget, sign in ((1e-3, 1), (8.0, -1)):
+        kept = defence(service, budget_bits=budget)
+        kept.learner.nets.train()
+        prices = [kept.update(batch, service)["beta"] for _ in range(3)]
+        if sign < 0:  # the first stamps cost less than eight bits only once they are painted
+            kept._prior.table.fill_(1 / 27).select(2, 13).fill_(0.9)
+            kept._prior.log_beta.fill_(math.log(FIRST_BETA))
+            choice = F.one_hot(torch.full((16, 4), 13), 27).float()
+            kept._follow(batch, choice, service)
+            prices = [FIRST_BETA, float(kept._prior.log_beta.exp())]
+        assert sign * (prices[-1] - prices[0]) > 0
+        assert BETA_RANGE[0] <= min(prices) <= max(prices) <= BETA_RANGE[1]
+
+
+def test_while_nothing_is_learned_the_prior_stays(data, service):
+    kept = defence(service)
+    kept.learner.nets.train()
+    batch = first_batch(data)
+    kept.losses(batch, service)
+    before = kept._prior.table.clone()
+    wrong = replace(batch, labels={"colour": 1 - batch.labels["colour"]})
+    choice = F.one_hot(kept._prior.table.argmax(dim=2)[batch.labels["colour"]], 27).float()
+    kept._follow(wrong, choice, service)
+    assert torch.allclose(kept._prior.table, before)
+    kept._follow(batch, choice, service)
+    assert not torch.allclose(kept._prior.table, before)
+
+
+def test_it_learns_to_answer_within_its_budget(painted, service, data):
+    run, _ = painted
+    found = {(entry.measure, entry.secret): entry for entry in evaluate(run, service, data)}
+    assert found["target_accuracy", None].value > 0.85
+    beyond, total = found["bits_beyond_answer", None], found["bits_total", None]
+    assert beyond.value <= total.value <= beyond.value + 1 + 1e-9
+    assert beyond.low <= beyond.value <= beyond.high
+    assert beyond.value < 4
+    assert (beyond.grade, beyond.n) == ("estimated", len(data.splits["test"]))
+    hard = found["budget_bits", None]
+    assert (hard.value, hard.grade) == (pytest.approx(4 * math.log2(27)), "guaranteed")
+    assert total.value < hard.value
+    assert 2 <= found["distinct_payloads", None].value <= 30
+    mse = found["restored_mse_bound", None]
+    assert 0 < mse.value <= mse.floor
+
+
+def test_figures_of_secrets(painted, service):
+    _, kept = painted
+    split = make_data(("colour", "shape")).splits["test"]
+    payload = kept.protect(split.images)
+    found = {entry["measure"]: entry for entry in kept.figures(split, payload, service.answer(payload))}
+    bound = found["secret_accuracy_bound"]
+    assert bound["secret"] == "shape"
+    assert 0.5 <= bound["floor"] <= bound["value"] <= 1
+    assert found["secret_accuracy_fano"]["value"] <= 1
+    unknown = replace(split, labels={**split.labels, "shape": np.full(len(split), -1)})
+    assert not [entry for entry in kept.figures(unknown, payload, service.answer(payload)) if "secret" in entry]
+
+
+def test_it_survives_the_wire(painted, service, data):
+    """PNG exactly; JPEG and WebP of quality 75 give the same answer, and the same stamps."""
+    _, kept = painted
+    payload = kept.protect(data.splits["test"].images)
+    answers = service.answer(payload).labels()["colour"]
+    for codec, quality in (("PNG", None), ("JPEG", 75), ("WEBP", 75)):
+        pixels = np.stack([open_image(encode(image, codec, quality)) for image in payload.pixels])
+        assert np.mean(service.answer(Payload(pixels)).labels()["colour"] == answers) >= (1 if codec == "PNG" else 0.9)
+        if codec == "PNG":
+            assert np.array_equal(pixels, payload.pixels)
+
+
+def test_several_targets_have_a_prior_of_joint_answers_and_need_no_labels(tmp_path):
+    data, service = make_data(("colour", "shape")), make_service("colour", "shape")
+    run = train(
+        Budget(**SETTINGS, labels="service"), service, without_labels(data), replace(PLAN, epochs=1), root=tmp_path
+    )
+    assert load_defence(run)._prior.table.shape == (4, 4, 27)
+    with pytest.raises(UsageError, match="labels='service'"):
+        defence(service).losses(first_batch(without_labels(data)), service)
+
+
+def test_bfloat16_paints_the_same_exact_levels(data, service):
+    kept = defence(service)
+    kept.learner.nets.train()
+    kept.learner.bfloat16 = True
+    assert all(np.isfinite(value) for value in kept.update(first_batch(data), service).values())
+    with kept.learner.autocast():
+        pixels = kept.client()(torch.rand(2, 3, 16, 16)) * 255
+    assert pixels.dtype == torch.float32
+    assert set(pixels.round().unique().tolist()) <= {0, 128, 255}
+    assert torch.allclose(pixels, pixels.round(), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"stamps": "other"},
+        {"labels": "other"},
+        {"alphabet": 20},
+        {"alphabet": 1, "stamps": "learned"},
+        {"grid": 0},
+        {"budget_bits": 0},
+        {"budget_bits": 77},
+    ],
+)
+def test_settings_that_cannot_work_name_the_cure(settings):
+    with pytest.raises(UsageError, match="Cure"):
+        Budget(**settings)
+
+
+def test_too_many_joint_answers_are_refused(monkeypatch):
+    monkeypatch.setattr("dapter.defences.budget.MOST_ANSWERS", 3)
+    with pytest.raises(UsageError, match="Cure"):
+        defence(make_service("colour", "shape"))
