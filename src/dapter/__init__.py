@@ -21,6 +21,7 @@ _HOMES = {
     "tune": "dapter.tune",
     "sweep": "dapter.tune",
     "evaluate": "dapter.evaluate",
+    "audit": "dapter.audit",
     "convert_files": "dapter.convert",
     "write_report": "dapter.report",
     "Run": "dapter.runs",

@@ -8,13 +8,14 @@ project, never by who defends (Croce & Hein, "AutoAttack", ICML 2020).
 
 import abc
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import numpy as np
 import torch
 
 from dapter.errors import CheckFailed, UsageError
+from dapter.loop import Plan
 from dapter.runs import Run, derive_seed
 from dapter.types import SEES, Guess, Observed, Outcome, View, check_images
 
@@ -85,7 +86,8 @@ class Attack(abc.ABC):
 
     def settings(self) -> dict[str, Any]:
         """The fields, as JSON values."""
-        return asdict(self)
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value.record() if isinstance(value, Plan) else value for name, value in values.items()}
 
     def run(self, view: View, test: Sealed, seed: int, run: Run) -> Outcome:
         """Learn, then guess at the images to choose by and at those under attack.

@@ -1,7 +1,7 @@
 """Automatic recognition: a network learns the secrets from labelled payloads (DAPter, sections 5.1 and 7.3.1)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -107,7 +107,7 @@ class Recognition(Attack):
     def _pretrain(self, recogniser: Recogniser, view: View, answer: int, seed: int, run: Run) -> None:
         """Give the recogniser the weights of one trained on originals, without answers; all audits share it."""
         originals, secrets = granted(view.train.originals), granted(view.train.secrets)
-        chosen = asdict(replace(self, share=1.0))
+        chosen = replace(self, share=1.0).settings()
         labels = [secrets[name] for name in view.classes]
         manifest = {
             "kind": "recogniser",
