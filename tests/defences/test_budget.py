@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dapter.batches import batches
 from dapter.defences._stamps import SURE, find_stamps
 from dapter.defences.budget import BETA_RANGE, FIRST_BETA, Budget
 from dapter.errors import CheckFailed, UsageError
 from dapter.evaluate import evaluate
 from dapter.imagefile import encode, open_image
-from dapter.loop import batches
 from dapter.nets.painters import Painter
 from dapter.nets.priors import FLOOR, Prior
 from dapter.train import load_defence, train
@@ -33,7 +33,7 @@ def first_batch(data, n=16):
 @pytest.fixture(scope="module")
 def painted(data, service, tmp_path_factory):
     """A trained run, and its defence."""
-    run = train(Budget(**SETTINGS), service, data, replace(PLAN, epochs=12), root=tmp_path_factory.mktemp("painted"))
+    run = train(Budget(**SETTINGS), service, data, replace(PLAN, epochs=30), root=tmp_path_factory.mktemp("painted"))
     return run, load_defence(run)
 
 

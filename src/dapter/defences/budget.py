@@ -94,9 +94,7 @@ class Budget(Defence):
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
         most = bits.budget_bits(self.grid**2, self.alphabet)
         if not 0 < self.budget_bits <= most:
-            raise UsageError(
-                f"budget_bits {self.budget_bits} must be above 0 and at most {most:.1f}, all a payload has"
-            )
+            raise UsageError(f"budget_bits is {self.budget_bits}. Cure: above 0, at most {most:.1f}: the hard budget")
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         answers = None if service is None else math.prod(len(names) for names in service.classes.values())

@@ -1,0 +1,83 @@
+"""The converter with a hard budget on real images: accuracy over bits beyond the answer.
+
+    python benchmarks/budget.py --root DATA --data celeba --target Male --secrets Smiling Eyeglasses identity
+
+trains budget converters at several budgets against the service of `benchmarks/converter.py` (the same run, trained
+once) and writes `results/budget_<data>_<target>_<preset>.jsonl`, one measurement a line. `settings.study` names what
+was asked for, so that other grids or stamps can be measured beside; lines of the same study are replaced. Interrupted
+work resumes.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import tyro
+from converter import RESULTS, Bench
+from converter import Settings as ConverterSettings
+
+from dapter.data import load_data
+from dapter.defences import build_defence
+from dapter.evaluate import evaluate
+from dapter.runs import write_atomic
+from dapter.types import Measurement
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    root: Path
+    """The folder that holds the data set."""
+    data: str = "cifar10"
+    target: str = "animal_vehicle"
+    secrets: tuple[str, ...] = ()
+    """Labels for which the bounds on every attack are computed."""
+    preset: Literal["tiny", "cpu", "paper"] = "cpu"
+    budgets: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    """Bits beyond the answer."""
+    seeds: tuple[int, ...] = (0,)
+    grid: int = 4
+    stamps: Literal["flat", "learned"] = "flat"
+    alphabet: int = 27
+    labels: Literal["data", "service"] = "data"
+    width: int = 16
+    """Channels of the painter's first layer."""
+    epochs: int | None = None
+    """Passes over the training split, instead of the preset's."""
+    study: str = "budgets"
+    """The name under which the lines are kept."""
+    runs: Path = Path("runs")
+    """Where run folders are kept."""
+
+
+def lines(settings: Settings) -> Iterator[Measurement]:
+    bench = Bench(ConverterSettings(settings.root, settings.data, settings.target, settings.preset, runs=settings.runs))
+    shown = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
+    plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
+    names = ("grid", "stamps", "alphabet", "labels", "width")
+    source = f"benchmarks/budget.py --data {settings.data} --target {settings.target}"
+    for budget in settings.budgets:
+        asked = {"budget_bits": budget, **{name: getattr(settings, name) for name in names}}
+        for seed in settings.seeds:
+            run = bench.train(build_defence("budget", asked), plan, seed)
+            for entry in evaluate(run, bench.service, shown):
+                added = {"study": settings.study, "epochs": plan.epochs}
+                yield replace(entry, settings={**entry.settings, **added}, source=source, preset=settings.preset)
+
+
+def main() -> None:
+    """Measure, and write the results file."""
+    settings = tyro.cli(Settings, description=__doc__)
+    path = RESULTS / f"budget_{settings.data}_{settings.target}_{settings.preset}.jsonl"
+    old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [entry for entry in old if entry.settings["study"] != settings.study]
+    # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
+    found = [entry for entry in lines(settings) if entry.measure != "latency_ms"]
+    write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+    print(f"{settings.study}: {len(found)} measurements in {path}")
+
+
+if __name__ == "__main__":
+    main()
