@@ -92,7 +92,7 @@ def test_a_study_is_answered_by_keyboard_saved_and_scored(browser, study):
         press(page, answers)
         page.get_by_role("heading", name="Thank you").wait_for()
         rows, path = saved(page)
-        assert page.get_by_text(f"Saved as {path.name}").is_visible()
+        assert page.get_by_role("status").inner_text() == f"Saved as {path.name}"
     assert [row["answer"] for row in rows] == answers
     assert [row["kind"] for row in rows] == [row["kind"] for row in order]
     assert all(200 < int(row["time_ms"]) < 20000 for row in rows)

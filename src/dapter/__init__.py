@@ -24,6 +24,8 @@ _HOMES = {
     "audit": "dapter.audit",
     "convert_files": "dapter.convert",
     "write_report": "dapter.report",
+    "make_study": "dapter.study",
+    "score_study": "dapter.ratings",
     "Run": "dapter.runs",
     "Answer": "dapter.types",
     "Measurement": "dapter.types",

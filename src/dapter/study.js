@@ -80,6 +80,7 @@ function answer(value) {
   stopClock();
   state.answers[state.place] = value;
   state.saved = false;
+  tell("");
   state.place += 1;
   keeps = write();
   if (state.place === items.length) open("end");
@@ -124,14 +125,18 @@ function save() {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
   state.saved = true;
   keeps = write();
-  for (const place of document.querySelectorAll(".saved")) place.textContent = `Saved as ${link.download}`;
+  tell(`Saved as ${link.download}`);
+}
+
+function tell(text) {
+  for (const place of document.querySelectorAll(".saved")) place.textContent = text;
 }
 
 function restart() {
   if (answered() && !confirm("Delete the answers on this page and begin again?")) return;
   state = fresh();
   keeps = write();
-  for (const place of document.querySelectorAll(".saved")) place.textContent = "";
+  tell("");
   work();
 }
 

@@ -143,7 +143,7 @@ class StudyScore:
 
         found = score_study(self.answers, self.key, source=f"dapter {' '.join(sys.argv[1:])}")
         for entry in found:
-            whose = f" of {rater}" if (rater := entry.settings.get("rater")) else ""
+            whose = f", {rater}" if (rater := entry.settings.get("rater")) else ""
             spread = f" ({interval(entry)})" if interval(entry) else ""
             left_out = ", left out" if entry.flags else ""
             value = text(entry.measure, entry.value) or "no value"
