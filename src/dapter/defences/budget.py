@@ -50,10 +50,11 @@ MOST_ANSWERS = 256
 class Budget(Defence):
     """The converter with a hard budget: L = L_acc + beta (R + T).
 
-    In use no payload carries more than grid^2 log2(alphabet) bits, and on average at most `budget_bits` beyond the
-    service's answer to it (of several targets: the joint answer), under a published prior over each cell's stamps for
-    each answer. With p the painter's distribution and q the prior of the wanted answer, in bits over all cells:
+    In use no payload carries more than grid^2 log2(alphabet) bits, whatever training does. Training aims at
+    `budget_bits` on average beyond the service's answer to the payload (of several targets: the joint answer), counted
+    under a published prior over each cell's stamps for each answer; `figures` counts what it reached.
 
+    With p the painter's distribution and q the prior of the wanted answer, in bits over all cells:
     R = cross-entropy(p, q) makes the code short. T = cross-entropy(q, p), its mirror, teaches the painter at once
     which answer to write; without it nothing is learned before the price bites, and the payload ends up constant.
     The prior starts from stamps that make the service give each answer, found by a search, so that training goes from
@@ -61,7 +62,7 @@ class Budget(Defence):
     price beta follow payloads painted as in use, with the service's answers to them: what the bound counts.
 
     Attributes:
-        budget_bits: the dial: how many bits beyond the answer a payload may carry on average; beta follows.
+        budget_bits: the dial: how many bits beyond the answer a payload should carry on average at most; beta follows.
         grid: cells on a side.
         stamps: `flat` colours, or patches that are `learned`.
         alphabet: how many stamps; of flat ones the cube of a number of levels, 27: three a channel.
