@@ -45,24 +45,31 @@ def originals(batch: Batch) -> Tensor:
 
 def restoring_loss(objective: str, restored: Tensor, truth: Tensor) -> Tensor:
     """`l2`: mean squared error, the paper's. `ssim`: L1 + (1 - SSIM), as Zhao et al. mix them (IEEE TCI 2017)."""
-    restored = restored.float()
-    if objective == "l2":
-        return F.mse_loss(restored, truth)
-    return F.l1_loss(restored, truth) + 1 - _ssim(restored, truth)
+    with torch.autocast(truth.device.type, enabled=False):  # variances are differences: bfloat16 would lose them
+        restored = restored.float()
+        if objective == "l2":
+            return F.mse_loss(restored, truth)
+        return F.l1_loss(restored, truth) + 1 - _ssim(restored, truth)
 
 
 def _ssim(images: Tensor, others: Tensor) -> Tensor:
-    """Mean SSIM (Wang et al. 2004) with its variant of even windows, which is quick: 7 pixels, inside the image."""
-    side = min(WINDOW, *images.shape[-2:])
+    """Mean SSIM (Wang et al. 2004) with even windows of 7 pixels inside the image, as two products with a band matrix.
 
-    def mean(x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, side, 1)
-
-    first, second = mean(images), mean(others)
-    spread = mean(images * images) - first * first + mean(others * others) - second * second
-    together = mean(images * others) - first * second
-    alike = (2 * first * second + 0.01**2) * (2 * together + 0.03**2)
+    That is several times quicker on a CPU than the Gaussian windows by which `metrics.ssim` scores.
+    """
+    rows, columns = (_means(side, images) for side in images.shape[-2:])
+    maps = torch.stack([images, others, images * images + others * others, images * others])
+    first, second, squares, product = (rows @ maps.contiguous() @ columns.T).unbind()
+    spread = squares - first * first - second * second
+    alike = (2 * first * second + 0.01**2) * (2 * (product - first * second) + 0.03**2)
     return (alike / ((first * first + second * second + 0.01**2) * (spread + 0.03**2))).mean()
+
+
+def _means(side: int, like: Tensor) -> Tensor:
+    """The matrix (windows, side) that takes the mean of each window of a line."""
+    window = min(WINDOW, side)
+    places = torch.arange(side, device=like.device) - torch.arange(side - window + 1, device=like.device)[:, None]
+    return ((places >= 0) & (places < window)).to(like.dtype) / window
 
 
 def to_pixels(images: Tensor) -> np.ndarray:

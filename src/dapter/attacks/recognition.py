@@ -173,7 +173,7 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
         {"family": "cnn", "inputs": "bits", "plan": _CPU},
         {"family": "resnet18", "inputs": "residue", "plan": _CPU},
         {"family": "resnet18", "inputs": "whitened", "plan": _CPU, "start": "originals"},
-        {"family": "vit", "inputs": "residue", "plan": _CPU, "learning_rate": 1e-3},
+        {"family": "convnext", "inputs": "residue", "plan": _CPU},
     ),
     "paper": (
         *(
