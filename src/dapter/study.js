@@ -46,6 +46,7 @@ function open(name) {
 function showPicture() {
   const { id, picture } = items[state.place];
   shownAt = null;
+  find("choices").ariaBusy = "true";
   find("large").src = find("small").src = picture;
   find("large").alt = `Picture ${state.place + 1}`;
   find("count").textContent = `Picture ${state.place + 1} of ${items.length}`;
@@ -57,6 +58,7 @@ function showPicture() {
   const appear = () => {
     if (items[state.place]?.id !== id || find("task").hidden) return;
     shownAt = performance.now();
+    setTimeout(() => (find("choices").ariaBusy = "false"), SLIP);
     if (still.matches) return;
     // Protected pictures look alike: without a sign, nobody sees that the next one is there.
     find("large").animate([{ opacity: 0 }, { opacity: 1 }], SLIP);
@@ -76,7 +78,7 @@ function work() {
 }
 
 function answer(value) {
-  if (shownAt === null || performance.now() - shownAt < SLIP) return;
+  if (find("choices").ariaBusy === "true") return;
   stopClock();
   state.answers[state.place] = value;
   state.saved = false;
