@@ -1,4 +1,4 @@
-from dapter.tables import compare, differences, interval, lost, number, pick, table, targets, text, wording
+from dapter.tables import compare, differences, interval, leak_table, lost, number, pick, table, targets, text, wording
 from dapter.types import Measurement
 
 
@@ -98,3 +98,26 @@ def test_table_escapes_what_would_break_markdown():
 
 def test_table_of_nothing_says_so():
     assert table([]) == table([figure("ssim", 0.5, attack="reconstruction")]) == "Nothing has been measured.\n"
+
+
+def attacked(measure, secret="class", value=0.5, **more):
+    settings = {"lam": 0.9, "attack": {"family": "cnn", "inputs": "residue"}}
+    return Measurement(
+        defence="dapter", data="d", target="t", measure=measure, secret=secret, attack="recognition", value=value,
+        low=value - 0.1, high=value + 0.1, floor=0.2, ceiling=0.8, leak=0.5, n=1000, settings=settings, **more,
+    )  # fmt: skip
+
+
+def test_the_leak_table_shows_each_attack_and_marks_the_worst():
+    found = [attacked("secret_accuracy"), attacked("secret_balanced_accuracy"), attacked("leak")]
+    shown = leak_table(found)
+    assert shown.count("recognition cnn residue") == 2
+    assert "0.500 [0.400, 0.600]" in shown
+    assert "**worst leak**" in shown
+    assert "| accuracy" not in shown
+
+
+def test_of_two_classes_the_leak_table_shows_the_auc():
+    found = [attacked("secret_auc", "Smiling"), attacked("secret_balanced_accuracy", "Smiling")]
+    assert leak_table(found).count("recognition") == 1
+    assert "nothing has been attacked" in leak_table([]).lower()

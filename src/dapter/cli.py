@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
+from dapter.audit_cli import Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
 from dapter.study_cli import Study
@@ -251,6 +252,7 @@ Verb = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Convert, subcommand("convert")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Audit, subcommand("audit")]
     | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )

@@ -194,13 +194,60 @@ def table(measurements: Iterable[Measurement]) -> str:
     header, rows = compare(groups)
     if not rows:
         return "Nothing has been measured.\n"
+    return f"{markdown(header, rows)}\n{evidence(found)}\n"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of one width."""
     cells = [[" ".join(cell.split()).replace("|", "\\|") for cell in row] for row in [header, *rows]]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
-    return "\n".join([lines[0], rule, *lines[1:], "", evidence(found)]) + "\n"
+    return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def leak_table(measurements: Iterable[Measurement]) -> str:
+    """What attacks learned, as a Markdown table: a row an attack, and in bold the headline of each secret.
+
+    Shown is the measure by which leaks are told: AUC for two classes, else balanced accuracy; SSIM for images.
+    """
+    header = ["defence", "λ", "seed", "secret", "attack", "measure", "value", "floor", "ceiling", "leak", "n", "flags"]
+    found = [entry for entry in measurements if entry.attack is not None]
+    two = {entry.secret for entry in found if entry.measure == "secret_auc"}
+    rows = []
+    for entry in found:
+        told = {"secret_auc", "ssim", "leak"} | (set() if entry.secret in two else {"secret_balanced_accuracy"})
+        if entry.measure in told:
+            rows.append(_leak_row(entry))
+    return markdown(header, rows) if rows else "Nothing has been attacked.\n"
+
+
+def _leak_row(entry: Measurement) -> list[str]:
+    attack = entry.settings.get("attack", {})
+    how = [str(attack[name]) for name in ("family", "inputs", "objective", "prior") if name in attack]
+    worst = entry.measure == "leak"
+    value = [_three(entry.value), f"[{_three(entry.low)}, {_three(entry.high)}]"]
+    row = [
+        entry.defence,
+        plain(entry.settings["lam"]) if "lam" in entry.settings else "",
+        "" if entry.seed is None else str(entry.seed),
+        entry.secret or "",
+        " ".join([entry.attack or "", *how]),
+        "worst leak" if worst else entry.measure.removeprefix("secret_").replace("_", " "),
+        " ".join(value),
+        _three(entry.floor),
+        _three(entry.ceiling),
+        _three(entry.leak),
+        f"{entry.n:,}" if entry.n else "",
+        ", ".join(entry.flags),
+    ]
+    return [f"**{cell}**" if worst and cell else cell for cell in row]
+
+
+def _three(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _key(entry: Measurement) -> tuple[str, ...]:

@@ -1,0 +1,71 @@
+"""The command line as a user meets it: exit codes, messages, and the whole way once."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dapter.cli import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder each of a service and a converter, made by the commands themselves."""
+    out = tmp_path_factory.mktemp("runs")
+    small = ["--data", "faces", "--n", "240", "--size", "32", "--preset", "tiny", "--epochs", "1", "--out", str(out)]
+    assert main(["service", "train", "--arch", "lenet", *small]) == 0
+    service = next(out.glob("service-*"))
+    assert main(["train", "--service", str(service), "--width", "4", *small]) == 0
+    return service, next(out.glob("dapter-*"))
+
+
+def test_training_measures_and_reports(trained):
+    _, run = trained
+    assert {path.name for path in run.iterdir()} >= {"done", "report.html", "results.jsonl", "weights.safetensors"}
+
+
+def test_converting_goes_past_a_bad_file_and_says_so(trained, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(photos / "good.jpg")
+    (photos / "bad.jpg").write_bytes(b"no image")
+    assert main(["convert", str(trained[1]), str(photos), str(tmp_path / "protected")]) == 1
+    assert [path.name for path in (tmp_path / "protected").iterdir()] == ["good.jpg.png"]
+    said = capsys.readouterr()
+    assert "bad.jpg" in said.out
+    assert "1 images could not be converted" in said.err
+
+
+def test_showing_a_service_and_listing_runs(trained, capsys):
+    service, run = trained
+    assert main(["service", "show", "--service", str(service)]) == 0
+    assert main(["list", str(run.parent)]) == 0
+    said = capsys.readouterr().out
+    assert "digest" in said
+    assert f"done  {run}" in said
+
+
+def test_a_report_of_several_runs(trained, tmp_path):
+    assert main(["report", str(trained[1]), str(trained[1]), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (["train", "--service", "missing.safetensors", "--n", "60", "--size", "16"], 1, "missing.safetensors"),
+        (["convert", "nowhere", "a.png", "b.png"], 1, "is no run folder"),
+        (["service", "train", "--data", "nothing"], 2, "no data named 'nothing'"),
+        (["service", "train", "--data", "cifar10"], 2, "Its settings: root"),
+        (["audit", "--service", "x.safetensors"], 2, "nothing to attack"),
+    ],
+)
+def test_wrong_use_says_what_to_do(args, code, message, capsys):
+    assert main(args) == code
+    assert message in capsys.readouterr().err
+
+
+def test_options_that_do_not_parse_exit_with_2(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--lam", "much"])
+    assert stopped.value.code == 2
+    assert "options" in capsys.readouterr().err
