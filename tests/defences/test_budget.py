@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from dapter.batches import batches
 from dapter.defences._stamps import SURE, find_stamps
+from dapter.defences._wire import halve_chroma
 from dapter.defences.budget import BETA_RANGE, FIRST_BETA, Budget
 from dapter.errors import CheckFailed, UsageError
 from dapter.evaluate import evaluate
@@ -215,6 +216,18 @@ def test_it_survives_the_wire(painted, service, data):
         assert np.mean(service.answer(Payload(pixels)).labels()["colour"] == answers) >= (1 if codec == "PNG" else 0.9)
         if codec == "PNG":
             assert np.array_equal(pixels, payload.pixels)
+
+
+def test_halved_chroma_is_what_the_codecs_do():
+    painter = Painter(4, 27, None, 4)
+    stamps = torch.randint(0, 27, (20, 16), generator=torch.Generator().manual_seed(0))
+    clean = painter.paint(stamps, torch.zeros(20, 3, 32, 32))
+    grey = clean[:, :1].expand(-1, 3, -1, -1)
+    assert torch.allclose(halve_chroma(grey), grey, atol=1e-5)
+    pixels = (clean * 255).permute(0, 2, 3, 1).numpy().round().astype(np.uint8)
+    sent = np.stack([open_image(encode(image, "JPEG", 75)) for image in pixels]) / 255
+    guess = halve_chroma(clean).permute(0, 2, 3, 1).numpy()
+    assert np.abs(guess - sent).mean() < 0.5 * np.abs(pixels / 255 - sent).mean()
 
 
 def test_several_targets_have_a_prior_of_joint_answers_and_need_no_labels(tmp_path):

@@ -23,6 +23,7 @@ from dapter.data import Split
 from dapter.defences import Defence, round_to_levels
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
 from dapter.defences._stamps import find_stamps
+from dapter.defences._wire import halve_chroma
 from dapter.errors import CheckFailed, UsageError
 from dapter.nets.painters import Painter
 from dapter.nets.priors import Prior
@@ -59,7 +60,8 @@ class Budget(Defence):
     which answer to write; without it nothing is learned before the price bites, and the payload ends up constant.
     The prior starts from stamps that make the service give each answer, found by a search, so that training goes from
     payloads that say the answer only to those that say as much more as the budget allows. Both the prior and the
-    price beta follow payloads painted as in use, with the service's answers to them: what the bound counts.
+    price beta follow payloads painted as in use, with the service's answers to them: what the bound counts. Half of
+    the pictures are trained on as JPEG and WebP would show them, so that the answer survives the wire.
 
     Attributes:
         budget_bits: the dial: how many bits beyond the answer a payload should carry on average at most; beta follows.
@@ -125,6 +127,9 @@ class Budget(Defence):
         wanted = self._wanted(batch, service)
         with self.learner.autocast():
             pixels, logits = self.learner.net("painter")(batch.images)
+            if self.learner.nets.training:
+                odd = torch.arange(len(pixels), device=pixels.device)[:, None, None, None] % 2 == 1
+                pixels = torch.where(odd, halve_chroma(pixels), pixels)
             answer = service.logits(round_to_levels(pixels))
         accuracy = _accuracy(answer, wanted)
         row = _joint(wanted, _sizes(service))
@@ -184,9 +189,10 @@ class Budget(Defence):
 
         def search(answer: tuple[int, ...]) -> Tensor:
             def cost(stamps: Tensor) -> Tensor:
-                logits = service.logits(round_to_levels(self._painter.paint(stamps, images[:1])))
+                clean = self._painter.paint(stamps, images[:1])
+                logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
                 each = [-logits[name].log_softmax(dim=1)[:, label] for name, label in zip(sizes, answer, strict=True)]
-                return torch.stack(each).sum(dim=0).cpu()
+                return torch.stack(each).sum(dim=0).view(2, -1).amax(dim=0).cpu()
 
             return find_stamps(cost, self.grid**2, self.alphabet)
 
