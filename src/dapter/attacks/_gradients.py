@@ -58,7 +58,8 @@ def imitate(train: Known, val: Known, standardise: Standardise, width: int, plan
 
     def loss(batch: Batch) -> Tensor:
         payloads = batch.labels[PAYLOAD].permute(0, 3, 1, 2).float() / 255
-        return (standardise(convert(batch.images)) - standardise(payloads)).square().mean()
+        distance: Tensor = standardise(convert(batch.images)) - standardise(payloads)
+        return distance.square().mean()
 
     train_net(net, loss, _pairs(train), _pairs(val), plan, run, seed, learning_rate=2e-3)
     net.requires_grad_(False)
@@ -70,7 +71,8 @@ def with_gradient_of(client: Client, imitation: Client) -> Client:
 
     def convert(images: Tensor) -> Tensor:
         imitated = imitation(images)
-        return client(images).detach() + imitated - imitated.detach()
+        converted: Tensor = client(images).detach() + imitated - imitated.detach()
+        return converted
 
     return convert
 

@@ -33,7 +33,6 @@ CHUNK_PIXELS = 100_000
 NOISE = 0.1
 """Deviation of what is added to the mean image where a later start begins."""
 
-
 _CPU = Plan(epochs=1, batch_size=64, augment=False)
 
 
@@ -45,24 +44,24 @@ class Inversion(Attack):
     the payloads' scale and, for a client part without a gradient, a network that imitates it.
 
     Attributes:
-        prior: what is sought: the pixels, with little total variation (`tv`), or the weights of a network for each image
-            that paints it (`deep`, see `_deep_prior`).
+        prior: what is sought: the pixels (`tv`), or for each image the weights of a network that paints it (`deep`, see
+            `_deep_prior`); either with little total variation.
+        weight: of the total variation; little suits a client part that can be inverted, much one that loses a lot.
+        learning_rate: of Adam.
         images: how many images of a split are attacked, its first ones.
         steps: of Adam, for each start.
-        starts: the first from the mean image, others from it with noise; the deep prior always from random weights.
-        weight: of the total variation.
-        learning_rate: of Adam.
+        starts: the first from the mean image, others from it with noise.
         width: channels of the networks.
         plan: how the imitation is trained.
     """
 
     prior: Prior = "tv"
-    images: int = 64
-    steps: int = 300
-    starts: int = 1
     weight: float = 0.01
     learning_rate: float = 0.03
-    width: int = 16
+    images: int = 32
+    steps: int = 300
+    starts: int = 1
+    width: int = 8
     plan: Plan = _CPU
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "originals", "client"})
@@ -76,9 +75,10 @@ class Inversion(Attack):
 
     @classmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:
-        """Both priors."""
+        """The pixels, with little and with much weight on total variation; then the deep prior."""
         pixels = cls(**_SUITES[preset])
-        return pixels, replace(pixels, prior="deep", weight=0.0, learning_rate=0.01)
+        deep = replace(pixels, prior="deep", weight=1.0, learning_rate=0.01)
+        return pixels, replace(pixels, weight=1.0), deep
 
     def most(self) -> int:
         """The most images of a split that it attacks."""
@@ -112,9 +112,8 @@ class Inversion(Attack):
         first = mean.expand_as(payloads)
         search = Search(payloads, client, scale, first)
         for start in range(self.starts):
-            noise = NOISE * torch.randn_like(first) if start else 0
-            size = (payloads.shape[2], payloads.shape[3])
-            sought = DeepPriors(len(payloads), size, self.width) if self.prior == "deep" else Pixels(first + noise)
+            begin = first + NOISE * torch.randn_like(first) if start else first
+            sought = DeepPriors(begin, self.width) if self.prior == "deep" else Pixels(begin)
             search.descend(sought.to(payloads.device), self.steps, self.learning_rate, self.weight)
         return search
 
