@@ -5,7 +5,7 @@ says: a secret that a defence writes into the answer is a leak. Floor, ceiling a
 scores on `val`, by the end of the interval that an attack is sure to reach; every figure is of `test`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,23 +76,50 @@ def find_leaks(
     exact = {(score.secret, score.measure): score.value for score in perfect if score.measure not in UNBOUNDED}
     found = []
     for secret, measure in dict.fromkeys((score.secret, score.measure) for cell in cells for score in cell.test):
-        floor, usual = (
-            _best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals.values())
-        )
-        ceiling = _best((cell for cell in originals.values() if not cell.floor), secret, measure)
-        top = exact.get((secret, measure)) if ceiling is None else ceiling.value
-        hidden = floor is not None and usual is not None and floor.surely_beats(usual)
-        if floor is not None and usual is not None and floor.beats(usual.value):
-            floor = usual
+        scale = _scale(cells, originals.values(), exact, secret, measure)
         for cell in cells:
             score = _of(cell.test, secret, measure)
-            if score is None:
-                continue
-            leak = None if floor is None or top is None else relative(score.value, floor.value, top)
-            flags = _flags(cell, score, cells, floor, ceiling, originals.get(cell.reference), constant)
-            flags += ("answer_says_more",) if hidden else ()
-            found.append(Finding(cell, score, None if floor is None else floor.value, top, leak, flags))
+            if score is not None:
+                flags = _flags(cell, score, cells, scale, originals.get(cell.reference), constant)
+                floor = None if scale.floor is None else scale.floor.value
+                found.append(Finding(cell, score, floor, scale.top, scale.leak(score.value), flags))
     return found + _headlines(found)
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """Where the scores of one secret and measure lie.
+
+    Attributes:
+        floor: of the answer alone.
+        ceiling: of the best attack on originals; None where `top` is exact or there is none.
+        top: the ceiling's value.
+        hidden: whether the answer to the payload says more than that to the original.
+    """
+
+    floor: Score | None
+    ceiling: Score | None
+    top: float | None
+    hidden: bool
+
+    def leak(self, value: float) -> float | None:
+        return None if self.floor is None or self.top is None else relative(value, self.floor.value, self.top)
+
+
+def _scale(
+    cells: Iterable[Cell],
+    originals: Collection[Cell],
+    exact: Mapping[tuple[str, str], float],
+    secret: str,
+    measure: str,
+) -> _Scale:
+    floors = [_best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals)]
+    ours, usual = floors
+    ceiling = _best((cell for cell in originals if not cell.floor), secret, measure)
+    top = exact.get((secret, measure)) if ceiling is None else ceiling.value
+    if ours is None or usual is None:
+        return _Scale(ours, ceiling, top, False)
+    return _Scale(usual if ours.beats(usual.value) else ours, ceiling, top, ours.surely_beats(usual))
 
 
 def _headlines(found: Sequence[Finding]) -> list[Finding]:
@@ -130,15 +157,10 @@ def _of(scores: Iterable[Score], secret: str, measure: str) -> Score | None:
 
 
 def _flags(
-    cell: Cell,
-    score: Score,
-    cells: Sequence[Cell],
-    floor: Score | None,
-    ceiling: Score | None,
-    own: Cell | None,
-    constant: bool,
+    cell: Cell, score: Score, cells: Sequence[Cell], scale: _Scale, own: Cell | None, constant: bool
 ) -> tuple[str, ...]:
-    """Which of `checks.FLAGS` hold; those about the floor and the ceiling are of attacks that see more than it."""
+    """Which of `checks.FLAGS` hold; `own` is the cell of the same attack on originals."""
+    floor, ceiling = scale.floor, scale.ceiling
     flags = [*cell.flags, *(["still_improving"] if cell.improving else [])]
     if floor is not None and not cell.floor:
         if floor.beats(score.most):
@@ -154,7 +176,7 @@ def _flags(
             flags.append("no_room")
         elif share is not None and share < READ and not cell.floor:
             flags.append("originals_unbroken")
-    return tuple(flags)
+    return (*flags, *(["answer_says_more"] if scale.hidden else []))
 
 
 def _weaker(cell: Cell, score: Score, cells: Sequence[Cell]) -> list[Score]:
