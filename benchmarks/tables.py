@@ -9,6 +9,7 @@ Nothing here measures; `benchmarks/converter.py` and `benchmarks/speed.py` do.
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -40,6 +41,11 @@ def runs(found: Iterable[Measurement]) -> list[list[Measurement]]:
         return entry.settings["lam"], entry.seed or 0
 
     return [list(group) for _, group in groupby(sorted(found, key=key), key=key)]
+
+
+def by_study(entry: Measurement) -> Measurement:
+    """The measurement with λ and its study alone, so that a figure's legend is short."""
+    return replace(entry, settings={name: entry.settings[name] for name in ("lam", "study")})
 
 
 def mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> str:
@@ -75,6 +81,8 @@ def summary(files: dict[str, list[Measurement]]) -> str:
 
 def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
     """The README's table of what attackers learned: a row a converter and secret."""
+    if not audits:
+        return ""
     head = "| images | question | secret | worst leak | by | measured as | attacker | answer alone | original |"
     lines = [head, "|---|---|---|---|---|---|---|---|---|"]
     for found in audits.values():
@@ -155,7 +163,7 @@ def outputs() -> dict[Path, bytes]:
     }
     figures = {
         ROOT / "docs" / "images" / f"tradeoff_{name}.svg": tradeoff_figure(
-            [entry for entry in entries if entry.settings["study"] in ("seeds", "sweep", "conditioned")]
+            [by_study(entry) for entry in entries if entry.settings["study"] in ("seeds", "sweep", "conditioned")]
         )
         for name, entries in files.items()
     }
