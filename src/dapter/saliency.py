@@ -65,8 +65,8 @@ def correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     first, second = (each.reshape(len(each), -1).astype(np.float64) for each in (maps, others))
     first, second = first - first.mean(axis=1, keepdims=True), second - second.mean(axis=1, keepdims=True)
     scale = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    same = (maps == others).all(axis=(1, 2))
-    found: np.ndarray = np.where(scale > 0, np.sum(first * second, axis=1) / np.where(scale > 0, scale, 1), same)
+    found: np.ndarray = np.sum(first * second, axis=1) / np.where(scale > 0, scale, 1)
+    found[(maps == others).all(axis=(1, 2))] = 1
     return found.clip(-1, 1)
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dapter.attacks._inputs import Standardise
+from dapter.attacks import granted
+from dapter.attacks._inputs import SAMPLE
 from dapter.attacks._training import train_net
 from dapter.batches import Batch, to_float
 from dapter.data import Split
@@ -19,13 +20,13 @@ from dapter.loop import Plan
 from dapter.nets.attackers import build_decoder
 from dapter.processes import pick_device
 from dapter.runs import Run
-from dapter.types import Known
+from dapter.types import View
 
 Client = Callable[[Tensor], Tensor]
 """Float (N, 3, H, W) in [0, 1] to the same."""
 
-PAYLOAD = "payload"
-"""Beside the labels, where a batch carries the payloads, uint8 (N, H, W, 3)."""
+NOISE = 0.1
+"""Deviation of the noise with which an imitation is trained."""
 
 PROBES = 4
 
@@ -40,28 +41,34 @@ def has_gradient(client: Client, images: np.ndarray) -> bool:
     return gradient is not None and bool(gradient.any())
 
 
-def imitate(train: Known, val: Known, standardise: Standardise, width: int, plan: Plan, run: Run, seed: int) -> Client:
-    """A U-Net trained to convert originals as the client part does; differentiable, frozen, in evaluation mode.
+def imitate(client: Client, known: View, scale: Tensor, width: int, plan: Plan, run: Run, seed: int) -> Client:
+    """A U-Net trained to convert as the client part does; differentiable, frozen, in evaluation mode.
+
+    It learns on the way that a search takes, not only at its end: on originals faded towards their mean, with noise.
 
     Args:
-        train, val: originals and their payloads.
-        standardise: of payloads; distances are measured after it.
+        known: originals to train on and to choose by.
+        scale: of payloads, (1, 3, 1, 1): the unit of distances.
         width: of the U-Net.
         run: a folder for it alone.
     """
     net = build_decoder("unet", 3, 0, width)
-    standardise = standardise.to(pick_device())
+    train, val = (Split(granted(part.originals), {}) for part in (known.train, known.val))
+    mean = mean_image(train.images)
 
     def convert(images: Tensor) -> Tensor:
         converted: Tensor = net(images * 2 - 1, images.new_empty(len(images), 0))
         return converted
 
     def loss(batch: Batch) -> Tensor:
-        payloads = batch.labels[PAYLOAD].permute(0, 3, 1, 2).float() / 255
-        distance: Tensor = standardise(convert(batch.images)) - standardise(payloads)
+        share = torch.rand_like(batch.images[:, :1, :1, :1])
+        images = (mean + share * (batch.images - mean) + NOISE * torch.randn_like(batch.images)).clamp(0, 1)
+        with torch.no_grad():
+            wanted = client(images)
+        distance: Tensor = (convert(images) - wanted) / scale
         return distance.square().mean()
 
-    train_net(net, loss, _pairs(train), _pairs(val), plan, run, seed, learning_rate=2e-3)
+    train_net(net, loss, train, val, plan, run, seed, learning_rate=2e-3)
     net.requires_grad_(False)
     return convert
 
@@ -77,7 +84,6 @@ def with_gradient_of(client: Client, imitation: Client) -> Client:
     return convert
 
 
-def _pairs(known: Known) -> Split:
-    assert known.originals is not None  # for the types
-    assert known.payloads is not None
-    return Split(known.originals, {PAYLOAD: known.payloads})
+def mean_image(images: np.ndarray) -> Tensor:
+    """The mean of images uint8 (N, H, W, 3), float (3, H, W) in [0, 1]."""
+    return to_float(images[:SAMPLE], pick_device()).mean(dim=0)

@@ -6,8 +6,8 @@ from torch.nn import functional as F
 
 from dapter.attacks._gradients import Client
 
-HALF_A_LEVEL = 0.5 / 255
-"""What rounding may add or take: an image whose conversion is this near may be the one that was converted."""
+ROUNDING = 0.5 / 255 + 1e-6
+"""What rounding may add or take, with that of the arithmetic: so near, an image may be the one that was converted."""
 
 POINTS = 20
 """Of the curve of one descent."""
@@ -76,7 +76,7 @@ class Search:
 
     def _distances(self, images: Tensor) -> Tensor:
         """Mean squared distance of each conversion to what rounds to the payload, (N,)."""
-        beyond = F.relu((self.client(images) - self.payloads).abs() - HALF_A_LEVEL) / self.scale
+        beyond = F.relu((self.client(images) - self.payloads).abs() - ROUNDING) / self.scale
         return beyond.square().mean(dim=(1, 2, 3))
 
     def _keep(self, images: Tensor, distances: Tensor) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dapter.attacks import Attack, granted
 from dapter.attacks._deep_prior import DeepPriors
-from dapter.attacks._gradients import Client, has_gradient, imitate, with_gradient_of
-from dapter.attacks._inputs import SAMPLE, Standardise
+from dapter.attacks._gradients import Client, has_gradient, imitate, mean_image, with_gradient_of
+from dapter.attacks._inputs import Standardise
 from dapter.attacks._restoring import to_pixels
 from dapter.attacks._search import Pixels, Search
 from dapter.batches import to_float
@@ -87,20 +87,18 @@ class Inversion(Attack):
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         originals, payloads = granted(view.train.originals), granted(view.train.payloads)
         device, client = pick_device(), granted(view.client)
-        standardise = Standardise("residue", payloads).to(device)
-        mean = torch.from_numpy(originals[:SAMPLE].mean(axis=0)).permute(2, 0, 1).float().to(device) / 255
+        scale = Standardise("residue", payloads).std.to(device)
+        mean = mean_image(originals)
         if not has_gradient(client, originals):
-            plan = replace(self.plan, augment=False)  # the loop would shift the original and not the payload
             part = Run(run.path / "imitation")
-            imitation = imitate(view.train, view.val, standardise, self.width, plan, part, seed)
-            client = with_gradient_of(client, imitation)
+            client = with_gradient_of(client, imitate(client, view, scale, self.width, self.plan, part, seed))
 
         def guess(observed: Observed) -> Guess:
             seen = granted(observed.payloads)
             torch.manual_seed(derive_seed(seed, "search"))
             chunk = max(1, CHUNK_PIXELS // (seen.shape[1] * seen.shape[2]))
             parts = [to_float(seen[start : start + chunk], device) for start in range(0, len(seen), chunk)]
-            found = [self._search(part, client, standardise.std, mean) for part in parts]
+            found = [self._search(part, client, scale, mean) for part in parts]
             curve = np.mean([search.curve for search in found], axis=0).tolist()
             run.write_lines(CURVE, [{"step": step, "val_loss": loss} for step, loss in enumerate(curve)])
             return Guess(images=np.concatenate([to_pixels(search.best.cpu()) for search in found]))
