@@ -109,8 +109,8 @@ class View:
         val: the images to choose by.
         classes: for each secret label, the number of its values.
         mirror: whether a mirrored image keeps its labels.
-        client: the client part (white box), differentiable: float tensor (N, 3, H, W) in [0, 1] to the same, before
-            rounding; None: not granted.
+        client: the client part (white box): float tensor (N, 3, H, W) in [0, 1] to the same, before rounding;
+            differentiable, but for choices that it makes; None: not granted.
     """
 
     train: Known
