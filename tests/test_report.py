@@ -133,7 +133,7 @@ def test_figures_of_attacks_flags_and_reports_change_the_page(tmp_path):
     )
     page = read(make_run(tmp_path / "run", [*found, attack]), tmp_path)
     assert "No attack has been run" not in page.text
-    assert "secret accuracy of class by recognition" in page.text
+    assert "accuracy of class by recognition" in page.text
     assert "weak" in page.text
     assert "paper reports" in page.text
 
