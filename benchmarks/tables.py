@@ -95,8 +95,9 @@ def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
                 f"| {shown.floor:.3f} | {shown.ceiling:.3f} |"
             )
     note = (
-        "At λ = 0.9, one seed, a first pair of attacks (`benchmarks/audit.py`): the whole suite may find more. Leak 0: "
-        "nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; grade: measured."
+        "At λ = 0.9, one seed, a first pair of attacks (`benchmarks/audit.py`): the whole suite, trained longer, may find "
+        "more. Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; grade: "
+        "measured."
     )
     return "\n".join([*lines, "", note]) + "\n"
 

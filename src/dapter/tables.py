@@ -226,7 +226,7 @@ def leak_table(measurements: Iterable[Measurement]) -> str:
 
 def _leak_row(entry: Measurement) -> list[str]:
     attack = entry.settings.get("attack", {})
-    how = [str(attack[name]) for name in ("family", "inputs", "objective", "prior") if name in attack]
+    how = [str(attack[name]) for name in ("family", "inputs", "objective", "prior") if attack.get(name)]
     worst = entry.measure == "leak"
     value = [_three(entry.value), f"[{_three(entry.low)}, {_three(entry.high)}]"]
     row = [
