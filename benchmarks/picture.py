@@ -1,7 +1,10 @@
-"""The README's picture: generated portraits, what leaves the device, its residue, and what an attacker restores.
+r"""The README's picture: generated portraits, what leaves the device, its residue, and what an attacker restores.
 
-After `make demo`, `dapter audit runs/demo/dapter-faces-* --service runs/demo/service-* --n 6000 --preset tiny --out
-runs/demo --attacks reconstruction` trains the attacker, and `python benchmarks/picture.py runs/demo` writes the picture.
+After `make demo`, this trains the attacker and writes the picture:
+
+    dapter audit runs/demo/dapter-faces-* --service runs/demo/service-* --n 6000 --attacks reconstruction \
+        --preset tiny --out runs/demo
+    python benchmarks/picture.py runs/demo
 """
 
 import json

@@ -95,11 +95,22 @@ def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
                 f"| {shown.floor:.3f} | {shown.ceiling:.3f} |"
             )
     note = (
-        "At λ = 0.9, one seed, a first pair of attacks (`benchmarks/audit.py`): the whole suite, trained longer, may find "
-        "more. Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; grade: "
-        "measured."
+        "At λ = 0.9, one seed, a first pair of attacks (`benchmarks/audit.py`): the whole suite, trained longer, may "
+        "find more. Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; "
+        "grade: measured."
     )
-    return "\n".join([*lines, "", note]) + "\n"
+    return "\n".join([*lines, "", note, "", *(necessity(found) for found in audits.values())]) + "\n"
+
+
+def necessity(found: Sequence[Measurement]) -> str:
+    """What a classifier on the device could have answered by itself, in a sentence a target."""
+    return " ".join(
+        f"Necessity check: a classifier of the converter's own size answers {entry.target} ({entry.data}) by itself in "
+        f"{100 * entry.value:.1f} % of the images ({100 * entry.low:.1f} to {100 * entry.high:.1f}, n = {entry.n:,}), "
+        f"the service in {100 * entry.ceiling:.1f} %."
+        for entry in found
+        if entry.measure == "necessity_accuracy"
+    )
 
 
 def told(leak: Measurement, found: Sequence[Measurement]) -> Measurement:
@@ -122,6 +133,7 @@ def page(
     for name, found in audits.items():
         parts.append(f"## Audit of {found[0].data}: {found[0].target}\n")
         parts.append(f"λ = 0.9, preset `{found[0].preset}`. `results/{name}.jsonl`.\n\n{leak_table(found)}")
+        parts.append(f"{necessity(found)}\n")
     for name, found in files.items():
         settings = found[0].settings
         parts.append(f"## {found[0].data}: {found[0].target}\n")

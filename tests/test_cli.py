@@ -44,6 +44,11 @@ def test_showing_a_service_and_listing_runs(trained, capsys):
     assert f"done  {run}" in said
 
 
+def test_a_run_folder_is_the_whole_service(trained, capsys):
+    assert main(["service", "show", "--service", str(trained[0]), str(trained[0])]) == 2
+    assert "one run folder" in capsys.readouterr().err
+
+
 def test_a_report_of_several_runs(trained, tmp_path):
     assert main(["report", str(trained[1]), str(trained[1]), "--out", str(tmp_path / "page.html")]) == 0
     assert (tmp_path / "page.html").stat().st_size > 1000

@@ -127,7 +127,9 @@ def _lines(
                 yield _line(finding, subject, preset, source)
         subject.forget()
         if any(True for _ in subject.defence.client().parameters()):
-            yield from measure_necessity(subject.defence, subject.service, subject.data, root, preset, source)
+            yield from measure_necessity(
+                subject.defence, subject.service, subject.data, root / "attacks", preset, source
+            )
 
 
 def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measurement:

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
+from dapter.errors import UsageError
+
 if TYPE_CHECKING:  # the command line starts fast: what needs torch is imported when it is used
     from dapter.data import Data
     from dapter.defences.dapter import Dapter
@@ -65,13 +67,20 @@ class ServiceOptions:
     """Height and width that it needs, if it cannot take every size."""
 
     def load(self) -> "Service":
-        """The service."""
+        """The service.
+
+        Raises:
+            UsageError: a run folder among several sources.
+        """
         from dapter.runs import MANIFEST
         from dapter.service.load import load_service
         from dapter.service.training import load_trained_service
 
-        if len(self.service) == 1 and (Path(self.service[0]) / MANIFEST).exists():
-            return load_trained_service(self.service[0])
+        runs = [source for source in self.service if (Path(source) / MANIFEST).exists()]
+        if runs and len(self.service) > 1:
+            raise UsageError(f"{runs[0]} is a run folder among others. Cure: one run folder, or the files in them")
+        if runs:
+            return load_trained_service(runs[0])
         given = {
             "target": self.service_target,
             "classes": self.service_classes,
