@@ -145,7 +145,11 @@ def page(
                 epochs = ", ".join(str(each) for each in sorted({entry.settings["epochs"] for entry in entries}))
                 parts.append(f"### {title}\n\nEpochs: {epochs}.\n\n{table(entries)}")
     if speed:
-        parts.append(f"## Speed\n\n`results/speed.jsonl`, on {speed[0].environment['processor']}.\n")
+        parts.append(
+            f"## Speed\n\n`results/speed.jsonl`, on {speed[0].environment['processor']}. The limit of "
+            "a latency is its multiply-adds over the best rate of a matrix product; Winograd's convolution multiplies less "
+            "and can go below it.\n"
+        )
         parts.append(speed_table(speed))
     return "\n".join(parts)
 
