@@ -4,8 +4,8 @@
 
 Run it on a quiet machine. Both loops train the same converter against the same frozen ResNet18 on the same batches,
 in turns, so that whatever else happens on the machine meets both; the ratio is the median of the turns. The limit of
-a converter's latency is its multiply-adds over the best rate of a float32 matrix product on one thread; an algorithm that
-multiplies less, such as Winograd's for wide convolutions, can go below it. Writes `results/speed.jsonl`.
+a converter's latency is its multiply-adds over the best rate of a float32 matrix product on one thread; an algorithm
+that multiplies less, such as Winograd's for wide convolutions, can go below it. Writes `results/speed.jsonl`.
 """
 
 import statistics

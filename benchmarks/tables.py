@@ -147,8 +147,8 @@ def page(
     if speed:
         parts.append(
             f"## Speed\n\n`results/speed.jsonl`, on {speed[0].environment['processor']}. The limit of "
-            "a latency is its multiply-adds over the best rate of a matrix product; Winograd's convolution multiplies less "
-            "and can go below it.\n"
+            "a latency is its multiply-adds over the best rate of a matrix product; Winograd's convolution multiplies "
+            "less and can go below it.\n"
         )
         parts.append(speed_table(speed))
     return "\n".join(parts)
