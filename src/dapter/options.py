@@ -130,5 +130,5 @@ class ConverterOptions:
         from dapter.defences.dapter import Dapter
 
         width = self.width or (preset.converter_width if self.net == "paper" else None)
-        defence = Dapter(self.lam, self.net, width, self.labels, lam_range)
-        return replace(defence, warm_up=0.0) if warm else defence
+        warm_up = 0.0 if warm else preset.warm_up
+        return Dapter(self.lam, self.net, width, self.labels, lam_range, warm_up)

@@ -16,6 +16,7 @@ class Preset:
         converter_width: channels of the converter.
         plan: how the converter is trained.
         fine_tune_epochs: of the trainings that start from another converter's weights.
+        warm_up: the share of the converter's training over which λ rises; a short training needs more of it.
     """
 
     arch: str
@@ -24,6 +25,7 @@ class Preset:
     converter_width: int
     plan: Plan
     fine_tune_epochs: int
+    warm_up: float
 
     @property
     def fine_tune_plan(self) -> Plan:
@@ -32,9 +34,9 @@ class Preset:
 
 
 PRESETS = {
-    "tiny": Preset("resnet18", 8, Plan(epochs=6, batch_size=64), 16, Plan(epochs=6, batch_size=64), 2),
-    "cpu": Preset("resnet18", 16, Plan(epochs=12), 16, Plan(epochs=4), 2),
-    "paper": Preset("resnet18", 64, Plan(epochs=100, patience=20), 32, Plan(epochs=100, patience=20), 20),
+    "tiny": Preset("resnet18", 8, Plan(epochs=6, batch_size=64), 16, Plan(epochs=6, batch_size=64), 2, 0.5),
+    "cpu": Preset("resnet18", 16, Plan(epochs=12), 16, Plan(epochs=4), 2, 0.2),
+    "paper": Preset("resnet18", 64, Plan(epochs=100, patience=20), 32, Plan(epochs=100, patience=20), 20, 0.2),
 }
 """`tiny` for trials and the demo, `cpu` for two cores and an hour, `paper` for the paper's scale on a GPU."""
 
