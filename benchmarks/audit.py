@@ -1,12 +1,15 @@
-"""The audit on real images: what attackers learn from the payloads of DAPter's converter at λ = 0.9.
+"""The audit on real images: what attackers learn from the payloads of DAPter's converter, over λ and seeds.
 
     python benchmarks/audit.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 
-trains the service and the converter as `benchmarks/converter.py` does (or finds them), attacks the converter and
-writes `results/audit_<data>_<target>_<preset>.jsonl`, one measurement a line. `--attacks all` is the whole suite of the
-preset; the default is one strong attack of each kind, for a first answer within half an hour on two cores.
+trains the service and the converters as `benchmarks/converter.py` does (or finds them): for each seed λ = 0.9 from
+scratch, the other λ fine-tuned from it. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
+lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study are
+replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of each
+kind. Interrupted work resumes.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -20,8 +23,9 @@ from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
 from dapter.data import load_data
-from dapter.runs import write_atomic
+from dapter.runs import Run, write_atomic
 from dapter.tables import leak_table
+from dapter.types import Measurement
 
 
 @dataclass(frozen=True)
@@ -34,43 +38,63 @@ class Settings:
     target: str = "animal_vehicle"
     secrets: tuple[str, ...] = ("class",)
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
+    lams: tuple[float, ...] = (0.9, 0.0, 0.5, 0.98)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
-    """Names of attacks, or all; by default one strong attack of each kind."""
-    epochs: int = 4
+    """Names of attacks, or all; by default a recogniser and a decoder."""
+    recogniser_epochs: int = 4
+    decoder_epochs: int = 2
     """Of the default attacks."""
-    seeds: int = 1
+    study: str = "lambda"
+    """The name under which the lines are kept."""
     runs: Path = Path("runs")
     """Where run folders are kept."""
 
 
-def first_attacks(epochs: int) -> list[Attack]:
+def first_attacks(settings: Settings) -> list[Attack]:
     """A recogniser and a decoder, both on the amplified residue."""
     recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
     return [
-        replace(recognition, plan=replace(recognition.plan, epochs=epochs)),
-        replace(reconstruction, plan=replace(reconstruction.plan, epochs=epochs)),
+        replace(recognition, plan=replace(recognition.plan, epochs=settings.recogniser_epochs)),
+        replace(reconstruction, plan=replace(reconstruction.plan, epochs=settings.decoder_epochs)),
     ]
 
 
+def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
+    """A run for each seed and λ."""
+    for seed in settings.seeds:
+        start = bench.train(bench.paper, bench.preset.plan, seed)
+        for lam in settings.lams:
+            if lam == bench.paper.lam:
+                yield start
+            else:
+                tuned = replace(bench.paper, lam=lam, warm_up=0.0)
+                yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start)
+
+
 def main() -> None:
-    """Audit, and write the results file."""
+    """Audit, and write the results file after every converter."""
     settings = tyro.cli(Settings, description=__doc__)
     bench = Bench(BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs))
-    run = bench.train(bench.paper, bench.preset.plan)
-    source = f"benchmarks/audit.py --data {settings.data} --target {settings.target}"
-    found = audit(
-        [run],
-        bench.service,
-        load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root),
-        attacks=settings.attacks or first_attacks(settings.epochs),
-        seeds=settings.seeds,
-        root=settings.runs,
-        preset=settings.preset,
-        source=source,
-    )
+    data = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    write_atomic(path, "".join(entry.to_json() + "\n" for entry in found))
-    print(leak_table(found))
+    old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [entry for entry in old if entry.settings.get("study") != settings.study]
+    found: list[Measurement] = []
+    for run in converters(bench, settings):
+        lines = audit(
+            [run],
+            bench.service,
+            data,
+            attacks=settings.attacks or first_attacks(settings),
+            root=settings.runs,
+            preset=settings.preset,
+            source=f"benchmarks/audit.py --data {settings.data} --target {settings.target} --study {settings.study}",
+        )
+        found += [replace(entry, settings={**entry.settings, "study": settings.study}) for entry in lines]
+        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+        print(leak_table(lines), flush=True)
     print(path)
 
 
