@@ -133,25 +133,24 @@ def fit(
         UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
-    return _Fit(learner, update, validate, train, plan, run, seed, mirror)()
+    return _Fit(learner, update, validate, train, plan, run, seed, mirror).run_out()
 
 
+@dataclass
 class _Fit:
-    """The state of one call of `fit`."""
+    """The state of one call of `fit`; its arguments first."""
 
-    def __init__(
-        self,
-        learner: Learner,
-        update: Callable[[Batch], Mapping[str, float]],
-        validate: Callable[[], Mapping[str, float]],
-        train: Split,
-        plan: Plan,
-        run: Run,
-        seed: int,
-        mirror: bool,
-    ) -> None:
-        self.learner, self.update, self.validate = learner, update, validate
-        self.train, self.plan, self.run, self.seed, self.mirror = train, plan, run, seed, mirror
+    learner: Learner
+    update: Callable[[Batch], Mapping[str, float]]
+    validate: Callable[[], Mapping[str, float]]
+    train: Split
+    plan: Plan
+    run: Run
+    seed: int
+    mirror: bool
+
+    def __post_init__(self) -> None:
+        learner, plan, train = self.learner, self.plan, self.train
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if self.world > min(plan.batch_size, len(train)):
             raise UsageError(f"{self.world} processes cannot share {min(plan.batch_size, len(train))} images a step")
@@ -171,7 +170,8 @@ class _Fit:
         self.bad_epochs = 0
         self.history: list[dict[str, Any]] = []
 
-    def __call__(self) -> list[dict[str, Any]]:
+    def run_out(self) -> list[dict[str, Any]]:
+        """Train until the plan is done; gives the training curve."""
         self._restore()
         saved = self.started = time.monotonic()
         self.began = self.step

@@ -37,7 +37,7 @@ def test_a_frozen_service_never_moves():
     assert not any(p.requires_grad for p in classifier.parameters())
     optimizer = torch.optim.SGD(classifier.parameters(), 0.1, momentum=0.9, weight_decay=0.1)
     images = torch.rand(4, 3, 32, 32, requires_grad=True)
-    service.loss(images, {"animal": torch.tensor([0, 1, 0, 1])}).backward()
+    service.loss(images, {"animal": torch.tensor([0, 1, 0, 1])}).sum().backward()
     optimizer.step()
     assert images.grad.abs().sum() > 0
     assert not any(module.training for module in classifier.modules())
@@ -73,7 +73,8 @@ def test_losses_of_several_classifiers_add_up():
     images = torch.rand(4, 3, 32, 32)
     labels = {"animal": torch.tensor([0, 1, 1, 0]), "colour": torch.tensor([2, 1, 0, 0]), "other": torch.zeros(4)}
     parts = [F.cross_entropy(entry.eval()(images), labels[entry.target]) for entry in (one, two)]
-    assert torch.allclose(service.loss(images, labels), parts[0] + parts[1])
+    assert service.loss(images, labels).shape == (4,)
+    assert torch.allclose(service.loss(images, labels).mean(), parts[0] + parts[1])
     assert service.targets == ("animal", "colour")
     assert service.classes == {"animal": ("cat", "dog"), "colour": ("red", "green", "blue")}
     with pytest.raises(UsageError, match="colour"):

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dapter.batches import Batch
@@ -74,12 +73,7 @@ class Dapter(Defence):
                 self.learner.net("converter")(batch.images, None if self.lam_range is None else lam)
             )
             eta = (payload - GREY / 255).abs().mean(dim=(1, 2, 3)) * 255 / 127.5
-            logits = service.logits(payload)
-            missing = sorted(set(service.targets) - set(labels))
-            if missing:
-                raise UsageError(f"no labels of {', '.join(missing)}. Cure: labels='service' trains without any")
-            each = [F.cross_entropy(logits[name], labels[name], reduction="none") for name in service.targets]
-            accuracy = torch.stack(each).sum(dim=0)
+            accuracy = service.loss(payload, labels)
         weight = lam * min(1.0, batch.progress / self.warm_up) if self.warm_up else lam
         loss = weight * eta + (1 - weight) * accuracy
         return {"loss": loss.mean(), "eta": eta.mean(), "accuracy": accuracy.mean()}

@@ -164,7 +164,7 @@ class Service:
         return {target: entry(images) for target, entry in self.classifiers.items()}
 
     def loss(self, images: Tensor, labels: Mapping[str, Tensor]) -> Tensor:
-        """The cross-entropy, batch mean, summed over the classifiers (DAPter, Eq. 3 and 4).
+        """The cross-entropy of each image (N,), summed over the classifiers (DAPter, Eq. 3 and 4).
 
         Args:
             images: float (N, 3, H, W) in [0, 1].
@@ -175,9 +175,10 @@ class Service:
         """
         missing = sorted(set(self.targets) - set(labels))
         if missing:
-            raise UsageError(f"no labels of {', '.join(missing)}. Cure: give those of every target of the service")
-        losses = [F.cross_entropy(logits, labels[target]) for target, logits in self.logits(images).items()]
-        return torch.stack(losses).sum()
+            raise UsageError(f"no labels of {', '.join(missing)}. Cure: labels='service' trains without any")
+        found = self.logits(images).items()
+        losses = [F.cross_entropy(logits, labels[target], reduction="none") for target, logits in found]
+        return torch.stack(losses).sum(dim=0)
 
     @torch.no_grad()
     def answer(self, payload: Payload, batch_size: int = 256) -> Answer:
