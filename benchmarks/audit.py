@@ -1,9 +1,10 @@
-"""The audit on real images: what attackers learn from the payloads of DAPter's converter, over λ and seeds.
+"""The audit on real images: what attackers learn from the payloads of a converter, over its dial and seeds.
 
     python benchmarks/audit.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 
 trains the service and the converters as `benchmarks/converter.py` does (or finds them): for each seed λ = 0.9 from
-scratch, the other λ fine-tuned from it. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
+scratch, the other λ fine-tuned from it; with `--budgets 2 4 --study budget` budget converters of that many bits beyond
+the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
 lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study are
 replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of each
 kind. Interrupted work resumes.
@@ -23,6 +24,8 @@ from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
 from dapter.data import load_data
+from dapter.defences import build_defence
+from dapter.evaluate import evaluate
 from dapter.runs import Run, write_atomic
 from dapter.tables import leak_table
 from dapter.types import Measurement
@@ -39,6 +42,11 @@ class Settings:
     secrets: tuple[str, ...] = ("class",)
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     lams: tuple[float, ...] = (0.9, 0.0, 0.5, 0.98)
+    budgets: tuple[float, ...] = ()
+    """Of the budget converter, in bits beyond the answer; if there are any, it is audited instead of DAPter's."""
+    grid: int = 4
+    alphabet: int = 8
+    """Of the budget converter: cells on a side, and flat stamps."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
@@ -62,8 +70,13 @@ def first_attacks(settings: Settings) -> list[Attack]:
 
 
 def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
-    """A run for each seed and λ."""
+    """A run for each seed and λ, or for each seed and budget."""
     for seed in settings.seeds:
+        if settings.budgets:
+            for budget in settings.budgets:
+                asked = {"budget_bits": budget, "grid": settings.grid, "alphabet": settings.alphabet}
+                yield bench.train(build_defence("budget", asked), bench.preset.plan, seed)
+            continue
         start = bench.train(bench.paper, bench.preset.plan, seed)
         for lam in settings.lams:
             if lam == bench.paper.lam:
@@ -92,9 +105,12 @@ def main() -> None:
             preset=settings.preset,
             source=f"benchmarks/audit.py --data {settings.data} --target {settings.target} --study {settings.study}",
         )
-        found += [replace(entry, settings={**entry.settings, "study": settings.study}) for entry in lines]
+        # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
+        lines += [entry for entry in evaluate(run, bench.service, data) if entry.measure != "latency_ms"]
+        added = {"study": settings.study}
+        found += [replace(entry, settings={**entry.settings, **added}, preset=settings.preset) for entry in lines]
         write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
-        print(leak_table(lines), flush=True)
+        print(leak_table(found), flush=True)
     print(path)
 
 
