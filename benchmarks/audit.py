@@ -94,23 +94,24 @@ def main() -> None:
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
     kept = [entry for entry in old if entry.settings.get("study") != settings.study]
+    source = f"benchmarks/audit.py --data {settings.data} --target {settings.target} --study {settings.study}"
     found: list[Measurement] = []
     for run in converters(bench, settings):
-        lines = audit(
+        leaks = audit(
             [run],
             bench.service,
             data,
             attacks=settings.attacks or first_attacks(settings),
             root=settings.runs,
             preset=settings.preset,
-            source=f"benchmarks/audit.py --data {settings.data} --target {settings.target} --study {settings.study}",
         )
+        print(leak_table(leaks), flush=True)
         # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
-        lines += [entry for entry in evaluate(run, bench.service, data) if entry.measure != "latency_ms"]
-        added = {"study": settings.study}
-        found += [replace(entry, settings={**entry.settings, **added}, preset=settings.preset) for entry in lines]
+        others = [entry for entry in evaluate(run, bench.service, data) if entry.measure != "latency_ms"]
+        for entry in (*leaks, *others):
+            named = {**entry.settings, "study": settings.study}
+            found.append(replace(entry, settings=named, preset=settings.preset, source=source))
         write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
-        print(leak_table(found), flush=True)
     print(path)
 
 
