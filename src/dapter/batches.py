@@ -27,8 +27,9 @@ class Batch:
 
 
 def to_float(images: np.ndarray, device: torch.device) -> Tensor:
-    """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1], in channels-last memory."""
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    """To float32 (N, C, H, W) in channels-last memory: images, uint8 (N, H, W, 3), to [0, 1]; features as they are."""
+    values = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2).float()
+    return values / 255 if images.dtype == np.uint8 else values
 
 
 def batches(split: Split, batch_size: int, device: torch.device) -> Iterator[Batch]:

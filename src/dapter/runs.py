@@ -113,17 +113,20 @@ class Run:
     path: Path
 
     @classmethod
-    def open(cls, root: Path, name: str, manifest: Mapping[str, Any]) -> "Run":
+    def open(
+        cls, root: Path, name: str, manifest: Mapping[str, Any], notes: Mapping[str, Any] | None = None
+    ) -> "Run":
         """The run of that manifest under `root`: a new one, an interrupted one, or a finished one.
 
         Args:
             name: a readable beginning for the folder's name.
             manifest: everything that the result depends on, as JSON values.
+            notes: what follows from the manifest and is worth keeping beside it.
         """
         key = fingerprint({**manifest, "code": version("dapter")})
         run = cls(Path(root) / f"{name}-{key[:12]}")
         if not (run.path / MANIFEST).exists():
-            record = {**manifest, "code": code_version(), "environment": environment()}
+            record = {**(notes or {}), **manifest, "code": code_version(), "environment": environment()}
             write_atomic(run.path / MANIFEST, json.dumps(record, indent=2, sort_keys=True) + "\n")
         return run
 

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from dapter.batches import batches
 from dapter.data import Data
-from dapter.defences import Defence, build_defence, name_of
+from dapter.defences import Defence, Task, build_defence, name_of
 from dapter.errors import RunError, UsageError
 from dapter.loop import CHECKPOINT, CURVE, Plan, fit
 from dapter.processes import from_first, is_first, pick_device
@@ -62,8 +62,9 @@ def train(
         "preset": preset,
     }
     name = f"{name_of(defence)}-{data.name}-{'+'.join(service.targets)}"
-    run = from_first(lambda: Run.open(root, name, manifest))
-    defence.setup(derive_seed(seed, "init"), service)
+    task = Task.of(data)
+    run = from_first(lambda: Run.open(root, name, manifest, {"task": task.record()}))
+    defence.setup(derive_seed(seed, "init"), service, task)
     with run.lock() if is_first() else nullcontext():
         if not from_first(lambda: run.done):
             if start is not None:
@@ -110,7 +111,8 @@ def load_defence(run: Run | Path | str) -> Defence:
     manifest = run.manifest
     if manifest.get("kind") != "defence":
         raise RunError(f"{run.path} holds a {manifest.get('kind')}, not a defence. Cure: `dapter list` shows the runs")
-    defence = build_defence(manifest["name"], manifest["settings"]).setup()
+    task = Task.from_record(manifest["task"]) if "task" in manifest else None
+    defence = build_defence(manifest["name"], manifest["settings"]).setup(task=task)
     _load_weights(defence, run.path / WEIGHTS)
     return defence
 

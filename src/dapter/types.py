@@ -35,16 +35,34 @@ def check_images(images: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Payload:
-    """What leaves the device: 8-bit RGB images, after rounding, before lossless encoding.
+    """What leaves the device, after rounding, before lossless encoding.
 
     Attributes:
-        pixels: uint8 (N, H, W, 3).
+        values: 8-bit RGB images, uint8 (N, H, W, 3); or, of a defence that changes the service, features of a network,
+            float16 (N, h, w, C).
     """
 
-    pixels: np.ndarray
+    values: np.ndarray
 
     def __post_init__(self) -> None:
-        check_images(self.pixels)
+        if not self.is_features:
+            check_images(self.values)
+        elif self.values.ndim != 4 or not np.isfinite(self.values).all():
+            raise UsageError(f"features must be finite, (N, h, w, C), not {self.values.shape}. Cure: channels last")
+
+    @property
+    def is_features(self) -> bool:
+        """Whether it is features, and no image."""
+        return isinstance(self.values, np.ndarray) and self.values.dtype == np.float16
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The images, uint8 (N, H, W, 3).
+
+        Raises:
+            UsageError: it is features.
+        """
+        return check_images(self.values)
 
 
 @dataclass(frozen=True)

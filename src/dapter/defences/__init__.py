@@ -7,30 +7,77 @@ base class owns the public calls: checking, batching, rounding to 8 bits, failin
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dapter.batches import Batch, to_float
-from dapter.data import Split
+from dapter.data import Data, Split
 from dapter.errors import ConversionError, UsageError
 from dapter.loop import Learner
 from dapter.plugins import find
 from dapter.service.classifier import Service
 from dapter.types import Answer, Payload, check_images
 
+HALF_MAX = 65504.0
+"""The largest float16: features are sent in that format."""
+
 CHUNK_PIXELS = 2_000_000
 """About how many pixels are converted at a time; bounds memory."""
 
 
+@dataclass(frozen=True)
+class Task:
+    """What a defence is trained for.
+
+    Attributes:
+        targets: the labels that the service answers, each with the number of its values.
+        secrets: labels that a defence may be trained to hide, likewise.
+        image_size: height and width in pixels.
+    """
+
+    targets: Mapping[str, int]
+    secrets: Mapping[str, int]
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, data: Data) -> Self:
+        """The task that a data set sets."""
+        sizes = {name: len(values) for name, values in data.classes.items()}
+        return cls(
+            {name: sizes[name] for name in data.targets}, {name: sizes[name] for name in data.secrets}, data.image_size
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"targets": dict(self.targets), "secrets": dict(self.secrets), "image_size": list(self.image_size)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `record` gave."""
+        height, width = record["image_size"]
+        return cls(record["targets"], record["secrets"], (height, width))
+
+
 @dataclass(eq=False)
 class Defence(abc.ABC):
-    """Base of all defences. Build it with its settings, `setup` it, then train it or load its weights."""
+    """Base of all defences. Build it with its settings, `setup` it, then train it or load its weights.
+
+    Attributes:
+        task: what it is set up for, if that was said.
+        learner: its networks, once it is set up.
+    """
 
     needs_service_change: ClassVar[bool]
     """Whether the service must be changed for it; DAPter and the budget converter leave it alone."""
+
+    sends: ClassVar[Literal["image", "features"]] = "image"
+    """What leaves the device: an image of the same size, or features that only a changed service understands."""
+
+    random: ClassVar[bool] = False
+    """Whether the payload is drawn anew at every call."""
 
     @abc.abstractmethod
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
@@ -50,15 +97,16 @@ class Defence(abc.ABC):
 
     @abc.abstractmethod
     def client(self) -> nn.Module:
-        """The client part: float (N, 3, H, W) in [0, 1] to the same shape and range, before rounding."""
+        """The client part, before rounding: float (N, 3, H, W) in [0, 1] to the same, or to features (N, C, h, w)."""
 
     def adjustable(self) -> frozenset[str]:
         """The settings that may be chosen when the defence is used; the others are fixed by training."""
         return frozenset()
 
-    def setup(self, seed: int = 0, service: Service | None = None) -> Self:
+    def setup(self, seed: int = 0, service: Service | None = None, task: Task | None = None) -> Self:
         """Make the networks and optimizers, initialised from the seed. Returns itself."""
         torch.manual_seed(seed)
+        self.task = task
         nets = self._build(service)
         self.learner = Learner(nets, self._optimizers(nets))
         return self
@@ -86,7 +134,7 @@ class Defence(abc.ABC):
             raise ConversionError("the defence's weights are not finite. Cure: train it again")
         chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
         parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
-        return Payload(np.concatenate(parts) if parts else images)
+        return Payload(np.concatenate(parts) if parts else self._chunk(np.zeros((1, *images.shape[1:]), np.uint8))[:0])
 
     @torch.no_grad()
     def _chunk(self, images: np.ndarray) -> np.ndarray:
@@ -94,13 +142,13 @@ class Defence(abc.ABC):
             floats = self.client()(to_float(images, self.learner.device))
         except RuntimeError as error:
             raise ConversionError(f"the defence fails on images of {images.shape[1:]} ({error})") from error
-        if floats.shape != (len(images), 3, *images.shape[1:3]):
-            raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
         if not torch.isfinite(floats).all():
             raise ConversionError("the defence gave values that are not finite. Cure: train it again")
-        levels = (floats * 255).round().clamp(0, 255).to(torch.uint8)
-        pixels: np.ndarray = levels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        return pixels
+        if self.sends == "features":
+            return _last(floats.clamp(-HALF_MAX, HALF_MAX).half())
+        if floats.shape != (len(images), 3, *images.shape[1:3]):
+            raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
+        return _last((floats * 255).round().clamp(0, 255).to(torch.uint8))
 
     def tail(self, payload: Payload, service: Service) -> Answer:
         """The service's side: the answer to a payload. Differs only where `needs_service_change`."""
@@ -115,6 +163,12 @@ class Defence(abc.ABC):
             answer: what `tail` gives to that.
         """
         return []
+
+
+def _last(values: Tensor) -> np.ndarray:
+    """(N, C, h, w) as an array with channels last."""
+    found: np.ndarray = values.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return found
 
 
 def build_defence(name: str, settings: Mapping[str, Any]) -> Defence:
