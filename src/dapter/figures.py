@@ -27,8 +27,8 @@ THEME = {
 }
 """The colours of page and figures, each for light and for dark mode."""
 
-_SERIES = ("first", "second", "third", "fourth")
-_MARKS = "osD^v"
+SERIES = ("first", "second", "third", "fourth")
+MARKS = "osD^v"
 _WIDTH = 4.6
 """Inches, narrow enough that the text stays readable on a phone."""
 
@@ -73,18 +73,18 @@ def curve_figure(curve: Sequence[Mapping[str, Any]], loss: str) -> bytes:
         curve: the points of a run's curve.
         loss: its name, without `val_`.
     """
-    with _figure(2.3) as (figure, save):
+    with drawing(2.3) as (figure, save):
         axes = figure.subplots()
         for key, name, style in (
-            (loss, "training", {"color": _light("first"), "linewidth": 1.2}),
-            (f"val_{loss}", "validation", {"color": _light("second"), "marker": "o", "markersize": 4, "linewidth": 1}),
+            (loss, "training", {"color": colour("first"), "linewidth": 1.2}),
+            (f"val_{loss}", "validation", {"color": colour("second"), "marker": "o", "markersize": 4, "linewidth": 1}),
         ):
             points = [(point["step"], point[key]) for point in curve if key in point]
             if points:
                 axes.plot(*zip(*points, strict=True), label=name, **style)
         axes.set_xlabel("step")
         axes.set_title(loss, loc="left")
-        _legend(axes)
+        legend(axes)
         return save()
 
 
@@ -104,13 +104,13 @@ def tradeoff_figure(measurements: Sequence[Measurement]) -> bytes:
     if not panels:
         raise UsageError("no figure has a λ, so there is no curve. Cure: give the results of a sweep over λ")
     series = _series([entry for entry in found if entry.measure in panels])
-    with _figure(0.6 + 1.5 * len(panels)) as (figure, save):
+    with drawing(0.6 + 1.5 * len(panels)) as (figure, save):
         ratios = [2 if measure == rate else 1 for measure in panels]
         rows = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         for axes, measure in zip(rows, panels, strict=True):
             _panel(axes, measure, series, [entry for entry in found if entry.measure == f"{measure}_original"])
         rows[-1].set_xlabel("λ")
-        figure.supxlabel(_evidence(found, panels), fontsize=8, color=_light("muted"))
+        figure.supxlabel(_evidence(found, panels), fontsize=8, color=colour("muted"))
         return save()
 
 
@@ -121,21 +121,30 @@ def _panel(axes: Any, measure: str, series: Mapping[str, list[Measurement]], ori
         points = [entry for entry in entries if entry.measure == measure and entry.value is not None]
         if not points:
             continue
-        colour, mark = _light(_SERIES[place % len(_SERIES)]), _MARKS[place % len(_MARKS)]
-        lams = np.array([_lam(entry) for entry in points])
-        values, low, high = (words.scale * np.array(each) for each in zip(*map(_bounds, points), strict=True))
-        axes.errorbar(
-            lams, values, [values - low, high - values], fmt=mark, color=colour, markersize=4.5, elinewidth=1, capsize=2
-        )
-        each = np.unique(lams)
-        axes.plot(each, [values[lams == lam].mean() for lam in each], color=colour, linewidth=1.2, label=name)
+        lams = [_lam(entry) or 0.0 for entry in points]
+        over(axes, place, name, lams, [[words.scale * each for each in bounds(entry)] for entry in points])
     if measure == "target_accuracy" and originals:
-        for value in sorted({round(words.scale * _bounds(entry)[0], 1) for entry in originals}):
-            axes.axhline(value, color=_light("muted"), linestyle="--", linewidth=1)
-        axes.plot([], [], color=_light("muted"), linestyle="--", linewidth=1, label="originals")
+        for value in sorted({round(words.scale * bounds(entry)[0], 1) for entry in originals}):
+            axes.axhline(value, color=colour("muted"), linestyle="--", linewidth=1)
+        axes.plot([], [], color=colour("muted"), linestyle="--", linewidth=1, label="originals")
     axes.set_title(f"{words.label}{', ' if words.unit else ''}{words.unit}", loc="left")
     if measure in ("target_accuracy", "agreement"):
-        _legend(axes)
+        legend(axes)
+
+
+def over(axes: Any, place: int, name: str, dial: Sequence[float], ends: Sequence[Sequence[float]]) -> None:
+    """Points over a dial, each with its interval, and the line that joins their means at each value of the dial.
+
+    Args:
+        place: of the series, for its colour and mark.
+        ends: of each point its value and the ends of its interval.
+    """
+    ink, mark = colour(SERIES[place % len(SERIES)]), MARKS[place % len(MARKS)]
+    at, (values, low, high) = np.array(dial), np.array(ends).T
+    bars = np.maximum([values - low, high - values], 0)
+    axes.errorbar(at, values, bars, fmt=mark, color=ink, markersize=4.5, elinewidth=1, capsize=2)
+    each = np.unique(at)
+    axes.plot(each, [values[at == one].mean() for one in each], color=ink, linewidth=1.2, label=name)
 
 
 def _series(entries: Sequence[Measurement]) -> dict[str, list[Measurement]]:
@@ -162,7 +171,7 @@ def _lam(entry: Measurement) -> float | None:
     return float(lam) if isinstance(lam, int | float) else None
 
 
-def _bounds(entry: Measurement) -> tuple[float, float, float]:
+def bounds(entry: Measurement) -> tuple[float, float, float]:
     """Value and interval; the value itself where there is no interval."""
     value = float(entry.value or 0)
     return value, value if entry.low is None else entry.low, value if entry.high is None else entry.high
@@ -175,20 +184,22 @@ def _evidence(found: Sequence[Measurement], panels: Sequence[str]) -> str:
     return f"{grades}; a point a seed, bars: 95 % interval; n = {' and '.join(f'{each:,}' for each in n) or 'unknown'}"
 
 
-def _legend(axes: Any) -> None:
+def legend(axes: Any) -> None:
+    """Say which series is which, where there are names."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, labelcolor=_light("ink"))
+        axes.legend(frameon=False, fontsize=8, labelcolor=colour("ink"))
 
 
-def _light(name: str) -> str:
+def colour(name: str) -> str:
+    """A colour of THEME as `drawing` draws with it."""
     return THEME[name][0]
 
 
 @contextmanager
-def _figure(height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
+def drawing(height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
     """A figure in the report's style, and the function that gives its SVG."""
     matplotlib = need("matplotlib", "report")
-    ink, muted, line, paper = (_light(name) for name in ("ink", "muted", "line", "paper"))
+    ink, muted, line, paper = (colour(name) for name in ("ink", "muted", "line", "paper"))
     style = {
         "svg.fonttype": "none",
         "svg.hashsalt": "dapter",
@@ -224,7 +235,7 @@ def _figure(height: float) -> Iterator[tuple[Any, Callable[[], bytes]]]:
 def _follow_theme(svg: str) -> bytes:
     """Replace the light colours by variables that follow the reader's light or dark mode."""
     for name in THEME:
-        svg = svg.replace(_light(name), f"var(--{name})")
+        svg = svg.replace(colour(name), f"var(--{name})")
     light, dark = variables(0), variables(1)
     style = f"<style>:root{{{light}}}@media (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     return svg.replace("<defs>", f"{style}<defs>", 1).replace("'DejaVu Sans'", "system-ui, 'DejaVu Sans'").encode()

@@ -24,14 +24,41 @@ class Wording(NamedTuple):
     form: str = ",.3f"
 
 
-_ORIGINAL = "_original"
+_ORIGINAL, _REPRINT = "_original", "reprint_accuracy_"
 _WORDS = {
     "target_accuracy": Wording("accuracy of the answer", "%", 100, ".1f"),
     "target_balanced_accuracy": Wording("balanced accuracy", "%", 100, ".1f"),
     "target_auc": Wording("AUC"),
     "calibration_error": Wording("calibration error", "%", 100, ".1f"),
     "agreement": Wording("same answer as for the original", "%", 100, ".1f"),
+    "target_accuracy_lost": Wording("accuracy of the answer lost", "points", 100, ".1f"),
+    "leak": Wording("leak", form=".2f"),
     "secret_accuracy": Wording("accuracy", "%", 100, ".1f"),
+    "secret_balanced_accuracy": Wording("balanced accuracy", "%", 100, ".1f"),
+    "secret_auc": Wording("AUC"),
+    "secret_accuracy_ideal": Wording("accuracy of a guess from the true answer", "%", 100, ".1f"),
+    "secret_accuracy_ideal_vanilla": Wording("the same, times the accuracy on originals", "%", 100, ".1f"),
+    "abuse_accuracy": Wording("accuracy on originals of a model trained on payloads", "%", 100, ".1f"),
+    "abuse_balanced_accuracy": Wording(
+        "balanced accuracy on originals of a model trained on payloads", "%", 100, ".1f"
+    ),
+    "abuse_auc": Wording("AUC on originals of a model trained on payloads"),
+    "ssim": Wording("SSIM"),
+    "ms_ssim": Wording("MS-SSIM"),
+    "psnr": Wording("PSNR", "dB", 1, ".1f"),
+    "mse": Wording("mean squared error", form=".4f"),
+    "l1": Wording("L1"),
+    "necessity_accuracy": Wording("accuracy of a classifier of the client part's size", "%", 100, ".1f"),
+    "attention_consistency": Wording("correlation of the service's attention before and after", form=".2f"),
+    "audit_core_minutes": Wording("processor time of the audit", "core-minutes", 1, ",.1f"),
+    "budget_bits": Wording("the most that any payload carries", "bits", 1, ",.1f"),
+    "bits_beyond_answer": Wording("carried beyond the answer", "bits", 1, ",.2f"),
+    "bits_total": Wording("carried in total", "bits", 1, ",.2f"),
+    "secret_gain_bound": Wording("the most that a payload adds to the accuracy of any guess", "points", 100, ".1f"),
+    "secret_accuracy_bound": Wording("the best accuracy of any attack on these images", "%", 100, ".1f"),
+    "secret_accuracy_fano": Wording("the best accuracy of any attack, by Fano's inequality", "%", 100, ".1f"),
+    "restored_mse_bound": Wording("the least squared error of any restoration of these images", form=".4f"),
+    "distinct_payloads": Wording("different payloads", form=",.0f"),
     "cannot_tell": Wording('answered "cannot tell"', "%", 100, ".1f"),
     "gold_accuracy": Wording("accuracy on originals", "%", 100, ".1f"),
     "fleiss_kappa": Wording("agreement of raters, Fleiss' kappa", form=".2f"),
@@ -71,6 +98,8 @@ _RATES = ("target_accuracy_original", "target_accuracy", "agreement")
 def wording(measure: str) -> Wording:
     """How to show that measure; one that is not known keeps its own name."""
     stem = measure.removesuffix(_ORIGINAL)
+    if stem.startswith(_REPRINT):
+        return Wording(f"the service's accuracy on restored images, {stem.removeprefix(_REPRINT)}", "%", 100, ".1f")
     found = _WORDS.get(stem, Wording(stem.replace("_", " "), form=",.4g"))
     return found if stem == measure else found._replace(label=f"{found.label}: original")
 
