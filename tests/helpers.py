@@ -36,7 +36,7 @@ def draw(n, size, seed):
     return Split(images.astype(np.uint8), labels)
 
 
-def make_data(targets=("colour",), size=16, counts=(96, 32, 48), seed=0):
+def make_data(targets=("colour",), size=16, counts=(96, 32, 48), seed=0, secrets=()):
     """A data set of shapes; its digest follows from what is asked for."""
     splits = {
         name: draw(n, size, seed + place)
@@ -46,10 +46,10 @@ def make_data(targets=("colour",), size=16, counts=(96, 32, 48), seed=0):
     return Data(
         name="shapes",
         targets=tuple(targets),
-        secrets=(),
-        classes={name: CLASSES[name] for name in targets},
+        secrets=tuple(secrets),
+        classes={name: CLASSES[name] for name in (*targets, *secrets)},
         splits={
-            name: Split(split.images, {target: split.labels[target] for target in targets})
+            name: Split(split.images, {label: split.labels[label] for label in (*targets, *secrets)})
             for name, split in splits.items()
         },
         licence="none",

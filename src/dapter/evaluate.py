@@ -9,6 +9,7 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
+from dapter.features import pack, picture
 from dapter.metrics import Estimate
 from dapter.processes import from_first, pick_device
 from dapter.runs import Run, code_version, environment, write_npz
@@ -63,7 +64,9 @@ def _read_or_measure(run: Run, defence: Defence, service: Service, data: Data, s
         defence, service, data, seed=manifest["seed"], preset=manifest["preset"], source=source, code=manifest["code"]
     )
     test = data.splits["test"].head(SHOWN)
-    write_npz(run.path / PICTURES, original=test.images, payload=defence.protect(test.images).pixels)
+    shown = defence.protect(test.images)
+    seen = picture(shown.values, data.image_size) if shown.is_features else shown.pixels
+    write_npz(run.path / PICTURES, original=test.images, payload=seen)
     run.write_lines(RESULTS, [entry.record() for entry in measured])
     return measured
 
@@ -108,7 +111,7 @@ def measure(
         for entry in _answers(partial(report, target=target), target, test, before, after)
     ]
     joint = partial(report, target="+".join(service.targets))
-    found += _pictures(joint, test.images[:SAMPLE], payload.pixels[:SAMPLE])
+    found += _pictures(joint, test.images[:SAMPLE], Payload(payload.values[:SAMPLE]))
     found += [joint(**entry) for entry in defence.figures(test, payload, after)]
     return found + _cost(joint, defence)
 
@@ -140,19 +143,28 @@ def _answers(report: Report, target: str, test: Split, before: Answer, after: An
     return found
 
 
-def _pictures(report: Report, originals: np.ndarray, payloads: np.ndarray) -> list[Measurement]:
+def _pictures(report: Report, originals: np.ndarray, payload: Payload) -> list[Measurement]:
     """Statistics of the payload as a picture, and its bytes on the wire. None of them measures privacy."""
-    values: dict[str, np.ndarray] = {}
-    for suffix, images in (("", payloads), ("_original", originals)):
-        values[f"entropy_bits{suffix}"] = metrics.entropy_bits(images)
-        values[f"entropy_nats{suffix}"] = metrics.entropy_nats(images)
-        values[f"eta{suffix}"] = metrics.eta(images)
-        for codec, sizes in metrics.wire_bytes(images).items():
-            values[f"payload_bytes_{codec}{suffix}"] = sizes
-    large = min(originals.shape[1:3]) >= metrics.WINDOW  # SSIM has no value for smaller images
-    for name in ("ssim", "ms_ssim", "psnr", "l1") if large else ("psnr", "l1"):
-        values[f"payload_{name}"] = getattr(metrics, name)(originals, payloads)
+    if payload.is_features:
+        sizes = np.array([len(pack(each)) for each in payload.values], np.float64)
+        values = {"payload_bytes_features": sizes, **_statistics(originals, "_original")}
+    else:
+        values = {**_statistics(payload.pixels, ""), **_statistics(originals, "_original")}
+        large = min(originals.shape[1:3]) >= metrics.WINDOW  # SSIM has no value for smaller images
+        for name in ("ssim", "ms_ssim", "psnr", "l1") if large else ("psnr", "l1"):
+            values[f"payload_{name}"] = getattr(metrics, name)(originals, payload.pixels)
     return [_entry(report, name, metrics.mean_interval(each), len(each)) for name, each in values.items()]
+
+
+def _statistics(images: np.ndarray, suffix: str) -> dict[str, np.ndarray]:
+    """For each measure of a picture by itself, the value of each image."""
+    sizes = {f"payload_bytes_{codec}{suffix}": each for codec, each in metrics.wire_bytes(images).items()}
+    return {
+        f"entropy_bits{suffix}": metrics.entropy_bits(images),
+        f"entropy_nats{suffix}": metrics.entropy_nats(images),
+        f"eta{suffix}": metrics.eta(images),
+        **sizes,
+    }
 
 
 def _cost(report: Report, defence: Defence) -> list[Measurement]:

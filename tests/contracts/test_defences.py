@@ -9,10 +9,12 @@ import torch
 
 from dapter import plugins
 from dapter.batches import batches
-from dapter.defences import build_defence, name_of
+from dapter.defences import Task, build_defence, name_of
 from dapter.errors import ConversionError, UsageError
+from dapter.features import pack, unpack
 from dapter.train import load_defence, train
-from helpers import PLAN
+from dapter.types import Payload
+from helpers import PLAN, make_data
 
 ONE = replace(PLAN, epochs=1)
 
@@ -23,9 +25,21 @@ def defence(request):
     return build_defence(request.param, {})
 
 
+@pytest.fixture(scope="module")
+def shapes():
+    """Shapes whose colour the service answers; the shape is a secret."""
+    return make_data(secrets=("shape",))
+
+
 @pytest.fixture
-def images(data):
-    return data.splits["test"].images[:6]
+def images(shapes):
+    return shapes.splits["test"].images[:6]
+
+
+@pytest.fixture
+def ready(defence, service, shapes):
+    """The defence, set up."""
+    return defence.setup(0, service, Task.of(shapes))
 
 
 def test_settings_round_trip(defence):
@@ -36,26 +50,27 @@ def test_settings_round_trip(defence):
     assert isinstance(defence.needs_service_change, bool)
 
 
-def test_protect_gives_as_many_8_bit_images(defence, service, images):
+def test_protect_gives_a_payload_for_each_image(ready, images):
     before = images.copy()
-    payload = defence.setup(0, service).protect(images).pixels
-    assert payload.dtype == np.uint8
-    assert len(payload) == len(images)
-    assert payload.shape == images.shape
+    payload = ready.protect(images)
+    assert len(payload.values) == len(images)
+    assert payload.is_features == (ready.sends == "features")
+    if not payload.is_features:
+        assert payload.pixels.shape == images.shape
     assert np.array_equal(images, before)
 
 
-def test_protect_takes_other_sizes_and_none(defence, service):
-    defence.setup(0, service)
+def test_protect_takes_other_sizes_and_none(ready):
     for shape in ((1, 15, 22, 3), (0, 16, 16, 3)):
-        assert defence.protect(np.zeros(shape, np.uint8)).pixels.shape == shape
+        payload = ready.protect(np.zeros(shape, np.uint8))
+        assert len(payload.values) == shape[0]
+        assert payload.is_features or payload.pixels.shape == shape
 
 
-def test_what_is_no_batch_of_images_is_refused(defence, service, images):
-    defence.setup(0, service)
+def test_what_is_no_batch_of_images_is_refused(ready, images):
     for wrong in (images[0], images / 255, images[..., :1]):
         with pytest.raises(UsageError):
-            defence.protect(wrong)
+            ready.protect(wrong)
 
 
 def test_without_networks_it_is_refused(defence, images):
@@ -63,54 +78,81 @@ def test_without_networks_it_is_refused(defence, images):
         defence.protect(images)
 
 
-def test_setup_follows_its_seed(defence, service, images):
-    first, again, other = (replace(defence).setup(seed, service).protect(images).pixels for seed in (1, 1, 2))
-    assert np.array_equal(first, again)
-    if len(list(defence.setup(0, service).learner.nets.parameters())):
-        assert not np.array_equal(first, other)
+def test_setup_follows_its_seed(defence, service, shapes, images):
+    def payload(seed):
+        return protected(replace(defence).setup(seed, service, Task.of(shapes)), images)
+
+    assert np.array_equal(payload(1), payload(1))
+    if len(list(defence.setup(0, service, Task.of(shapes)).learner.nets.parameters())):
+        assert not np.array_equal(payload(1), payload(2))
 
 
-def test_trained_it_saves_loads_and_protects_the_same(defence, service, data, images, tmp_path):
-    run = train(defence, service, data, ONE, root=tmp_path)
+def test_trained_it_saves_loads_protects_and_answers_the_same(defence, service, shapes, images, tmp_path):
+    run = train(defence, service, shapes, ONE, root=tmp_path)
     loaded = load_defence(run.path)
     assert loaded.settings() == defence.settings()
     assert loaded.learner.device.type == "cpu"
-    assert np.array_equal(loaded.protect(images).pixels, defence.protect(images).pixels)
+    assert np.array_equal(protected(loaded, images), protected(defence, images))
+    payload = defence.protect(images)
+    answers = [each.tail(payload, service).logits["colour"] for each in (defence, loaded)]
+    assert np.array_equal(*answers)
+    assert answers[0].shape == (len(images), 2)
     if not defence.needs_service_change:
         assert service.frozen
         assert service.digest == run.manifest["service"]
 
 
-def test_the_privacy_term_has_a_gradient(defence, service, data):
+def test_client_part_and_service_part_run_apart(ready, service, images):
+    """What the service part gets is bytes: those of the image, or of the packed features."""
+    payload = ready.protect(images)
+    assert ready.needs_service_change or not payload.is_features
+    if not payload.is_features:
+        pytest.skip("sends images")
+    arrived = Payload(np.stack([unpack(pack(each)) for each in payload.values]))
+    answers = [ready.tail(each, service).logits["colour"] for each in (payload, arrived)]
+    assert np.array_equal(*answers)
+    client, server = ({id(part) for part in net.parameters()} for net in (ready.client(), ready.server()))
+    assert not client & server
+
+
+def test_the_privacy_term_has_a_gradient(ready, service, shapes):
     """A defence that is trained for privacy must feel it: some loss beside the service's moves the client part."""
-    defence.setup(0, service).learner.nets.train()
-    losses = defence.losses(next(batches(data.splits["train"], 16, torch.device("cpu"))), service)
+    ready.learner.nets.train()
+    losses = ready.losses(next(batches(shapes.splits["train"], 16, torch.device("cpu"))), service)
     assert losses["loss"].ndim == 0
+    if not ready.learns_privacy:
+        pytest.skip("is not trained to hide anything")
     private = {name: value for name, value in losses.items() if name not in ("loss", "accuracy")}
-    if not defence.learner.optimizers:
-        pytest.skip("is not trained")
-    parameters = [part for part in defence.client().parameters() if part.requires_grad]
+    parameters = [part for part in ready.client().parameters() if part.requires_grad]
     for name, value in private.items():
         found = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         assert any(part is not None and part.abs().max() > 0 for part in found), name
     assert private
 
 
-def test_weights_that_are_not_finite_send_nothing(defence, service, images):
-    defence.setup(0, service)
-    parameters = list(defence.client().parameters())
+def test_weights_that_are_not_finite_send_nothing(ready, images):
+    parameters = list(ready.client().parameters())
     if not parameters:
         pytest.skip("has no weights")
     for bad in (float("nan"), float("inf")):
         with torch.no_grad():
             parameters[0].flatten()[0] = bad
         with pytest.raises(ConversionError, match="Cure"):
-            defence.protect(images)
+            ready.protect(images)
 
 
-def test_protect_draws_nothing_and_learns_nothing(defence, service, images):
-    defence.setup(0, service).learner.nets.train()
-    before = {name: value.clone() for name, value in defence.learner.nets.state_dict().items()}
-    first = defence.protect(images).pixels
-    assert np.array_equal(first, defence.protect(images).pixels)
-    assert all(torch.equal(value, before[name]) for name, value in defence.learner.nets.state_dict().items())
+def test_protect_learns_nothing_and_draws_only_if_it_says_so(ready, images):
+    ready.learner.nets.train()
+    before = {name: value.clone() for name, value in ready.learner.nets.state_dict().items()}
+    first, again = ready.protect(images).values, ready.protect(images).values
+    assert np.array_equal(first, again) != ready.random
+    if ready.random:
+        noise = (first.astype(float) - again.astype(float)).reshape(len(images), -1)
+        assert len(np.unique(noise.round(4), axis=0)) == len(images), "one fixed tensor could be subtracted"
+    assert all(torch.equal(value, before[name]) for name, value in ready.learner.nets.state_dict().items())
+
+
+def protected(defence, images):
+    """What leaves; what is drawn is drawn from one seed."""
+    torch.manual_seed(0)
+    return defence.protect(images).values

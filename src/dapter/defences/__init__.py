@@ -76,6 +76,9 @@ class Defence(abc.ABC):
     sends: ClassVar[Literal["image", "features"]] = "image"
     """What leaves the device: an image of the same size, or features that only a changed service understands."""
 
+    learns_privacy: ClassVar[bool] = True
+    """Whether it is trained to hide something: some of its losses beside `loss` and `accuracy` are for that."""
+
     random: ClassVar[bool] = False
     """Whether the payload is drawn anew at every call."""
 

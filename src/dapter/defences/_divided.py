@@ -1,0 +1,150 @@
+"""What the defences share that cut one network in two: the client part sends features, the service part answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dapter.batches import Batch, to_float
+from dapter.defences import Defence, Task
+from dapter.errors import UsageError
+from dapter.nets.classifiers import build_classifier
+from dapter.service.classifier import Service
+from dapter.types import Answer, Payload
+
+STEM = 3
+"""Layers of a residual network before its first block: convolution, normalisation, ReLU."""
+
+ASK_BATCH = 256
+
+
+class Heads(nn.Module):
+    """The rest of a network: features (N, C, h, w) to logits (N, classes), one head for each label."""
+
+    def __init__(self, body: nn.Module, channels: int, labels: Mapping[str, int]) -> None:
+        super().__init__()
+        self.body = body
+        self.names = tuple(labels)
+        self.heads = nn.ModuleList(nn.Linear(channels, count) for count in labels.values())
+
+    def forward(self, features: Tensor) -> dict[str, Tensor]:
+        """For each label, logits float32 (N, classes)."""
+        found = F.adaptive_avg_pool2d(self.body(features), 1).flatten(1)
+        return {name: head(found).float() for name, head in zip(self.names, self.heads, strict=True)}
+
+
+class Scaled(nn.Module):
+    """A network whose input is an image, float (N, 3, H, W) in [0, 1]: scales it to [-1, 1]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        """What the network gives."""
+        found: Tensor = self.net(images * 2 - 1)
+        return found
+
+
+def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.Module, Heads]:
+    """A ResNet18 (He et al., CVPR 2016) in two parts.
+
+    Args:
+        width: channels of its first stage.
+        blocks: of its eight residual blocks, how many are in the client part; 0: its first convolution only.
+        labels: what the service part answers, each with the number of its values.
+
+    Raises:
+        UsageError: it has no such block.
+    """
+    if not 0 <= blocks <= 7:
+        raise UsageError(f"the cut is after {blocks} blocks of ResNet18. Cure: 0 to 7")
+    features = build_classifier("resnet18", 2, width).features
+    assert isinstance(features, nn.Sequential)
+    client = nn.Sequential(*features[: STEM + blocks])
+    return Scaled(client), Heads(nn.Sequential(*features[STEM + blocks :]), 8 * width, labels)
+
+
+def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
+    """Batch mean, summed over the labels that are answered; unknown ones (-1) are left out."""
+    return torch.stack(
+        [F.cross_entropy(values, labels[name], ignore_index=-1) for name, values in logits.items()]
+    ).sum()
+
+
+@dataclass(eq=False)
+class Divided(Defence):
+    """Base of the defences that change the service. Its networks are named `client` and `server`, whatever else."""
+
+    needs_service_change: ClassVar[bool] = True
+    sends: ClassVar[Literal["image", "features"]] = "features"
+
+    @property
+    def wanted(self) -> Task:
+        """What it is set up for.
+
+        Raises:
+            UsageError: it was not said.
+        """
+        if self.task is None:
+            raise UsageError("this defence changes the service, and must know its targets. Cure: give `setup` a Task")
+        return self.task
+
+    def client(self) -> nn.Module:
+        """The client part, to features (N, C, h, w)."""
+        return self.learner.nets["client"]
+
+    def server(self) -> nn.Module:
+        """The service part: features (N, C, h, w) to logits of every target."""
+        return self.learner.nets["server"]
+
+    @torch.no_grad()
+    def tail(self, payload: Payload, service: Service) -> Answer:
+        """What the changed service answers; the service that was there before is not asked."""
+        server = self.server().eval()
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.wanted.targets}
+        for start in range(0, len(payload.values), ASK_BATCH):
+            logits = server(to_float(payload.values[start : start + ASK_BATCH], self.learner.device))
+            for name, found in parts.items():
+                found.append(logits[name].cpu().numpy())
+        empty = {name: np.zeros((0, count), np.float32) for name, count in self.wanted.targets.items()}
+        return Answer({name: np.concatenate([empty[name], *found]) for name, found in parts.items()})
+
+
+@dataclass(eq=False)
+class Cut(Divided):
+    """Base of those whose two parts are a ResNet18, trained together by Adam for the answer alone.
+
+    Attributes:
+        width: channels of its first stage.
+        blocks: of its eight residual blocks, how many are in the client part.
+        learning_rate: of Adam.
+    """
+
+    width: int = 16
+    blocks: int = 2
+    learning_rate: float = 2e-3
+
+    def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
+        client, server = cut_resnet(self.width, self.blocks, self.wanted.targets)
+        return {"client": client, "server": server}
+
+    def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
+        return {"both": torch.optim.Adam(nn.ModuleDict(nets).parameters(), lr=self.learning_rate)}
+
+    def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
+        """`loss`: cross-entropy of the answer."""
+        with self.learner.autocast():
+            logits = self.learner.net("server")(self.learner.net("client")(batch.images))
+        targets = {name: logits[name] for name in self.wanted.targets}
+        return {"loss": cross_entropy(targets, batch.labels)}
+
+    def update(self, batch: Batch, service: Service) -> dict[str, float]:
+        """One step of Adam."""
+        losses = self.losses(batch, service)
+        self.learner.descend(losses["loss"], "both")
+        return {name: float(value.detach()) for name, value in losses.items()}

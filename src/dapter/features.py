@@ -1,0 +1,47 @@
+"""Payloads that are no images: features of a network, as bytes on the wire and as a picture for people. No torch."""
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from dapter.errors import DataError
+
+NAME = "payload"
+
+
+def pack(features: np.ndarray) -> bytes:
+    """The features of one image, float16 (h, w, C), as they go over the wire: a safetensors file."""
+    return save({NAME: np.ascontiguousarray(features)})
+
+
+def unpack(content: bytes) -> np.ndarray:
+    """Read what `pack` gave.
+
+    Raises:
+        DataError: it is no such thing.
+    """
+    try:
+        found = load(content)[NAME]
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DataError(f"these bytes are no packed features ({error}). Cure: send what `pack` gives") from error
+    if found.dtype != np.float16 or found.ndim != 3:
+        raise DataError(f"features must be float16 (h, w, C), not {found.dtype} {found.shape}. Cure: send what `pack`")
+    return found
+
+
+def picture(features: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Features to look at: the mean over channels, each image's stretched from black to white, pixels repeated.
+
+    Args:
+        features: float16 (N, h, w, C).
+        size: height and width in pixels.
+
+    Returns:
+        uint8 (N, height, width, 3).
+    """
+    mean = features.astype(np.float32).mean(axis=3)
+    low = mean.min(axis=(1, 2), keepdims=True)
+    span = mean.max(axis=(1, 2), keepdims=True) - low
+    levels = np.round(255 * (mean - low) / np.where(span > 0, span, 1)).astype(np.uint8)
+    rows, columns = (np.arange(side) * have // side for side, have in zip(size, mean.shape[1:], strict=True))
+    return np.repeat(levels[:, rows][:, :, columns, None], 3, axis=3)
