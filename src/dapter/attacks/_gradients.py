@@ -17,7 +17,7 @@ from dapter.attacks._training import train_net
 from dapter.batches import Batch, to_float
 from dapter.data import Split
 from dapter.loop import Plan
-from dapter.nets.attackers import build_decoder
+from dapter.nets.decoders import build_decoder
 from dapter.processes import pick_device
 from dapter.runs import Run
 from dapter.types import View
@@ -52,8 +52,9 @@ def imitate(client: Client, known: View, scale: Tensor, width: int, plan: Plan, 
         width: of the U-Net.
         run: a folder for it alone.
     """
-    net = build_decoder("unet", 3, 0, width)
     train, val = (Split(granted(part.originals), {}) for part in (known.train, known.val))
+    height, length = train.images.shape[1:3]
+    net = build_decoder("unet", 3, 0, width, (height, length))
     mean = mean_image(train.images)
 
     def convert(images: Tensor) -> Tensor:

@@ -49,6 +49,22 @@ def train_net(
         learner.descend(found, "adam")
         return {"loss": float(found.detach())}
 
+    run_loop(learner, update, loss, train, val, plan, run, seed, mirror)
+
+
+def run_loop(
+    learner: Learner,
+    update: Callable[[Batch], Mapping[str, float]],
+    loss: Loss,
+    train: Split,
+    val: Split,
+    plan: Plan,
+    run: Run,
+    seed: int,
+    mirror: bool = True,
+) -> None:
+    """`loop.fit`, with the epoch chosen whose mean `loss` on `val` is the smallest; the curve is kept in the folder."""
+
     @torch.no_grad()
     def validate() -> Mapping[str, float]:
         total = 0.0

@@ -15,7 +15,7 @@ from dapter.batches import Batch
 from dapter.data import Split
 from dapter.errors import UsageError
 from dapter.loop import Plan
-from dapter.nets.attackers import Recogniser, build_recogniser
+from dapter.nets.recognisers import Recogniser, build_recogniser
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.types import Guess, Observed, View
 
@@ -34,7 +34,7 @@ class Recognition(Attack):
     """A recogniser of payloads, with a head for each secret; it sees the service's answer too.
 
     Attributes:
-        family: the network, see `nets.attackers`.
+        family: the network, see `nets.recognisers`.
         inputs: how payloads are standardised, see `attacks._inputs.Standardise`.
         share: of the training images whose secrets the attacker knows.
         start: from `scratch`, or fine-tuned from a recogniser of the same family trained on `originals`.

@@ -37,7 +37,7 @@ class Stolen(Attack):
 
     Attributes:
         share: of the training images whose secrets are known.
-        family: the networks, see `nets.attackers`.
+        family: the networks, see `nets.recognisers`.
         width: channels of their first layer.
         plan: how both are trained; the recogniser takes more epochs for its smaller share.
     """

@@ -30,7 +30,7 @@ class Unaware(Attack):
     Granted: originals with their secrets; of the images under attack the payloads.
 
     Attributes:
-        family: the network, see `nets.attackers`.
+        family: the network, see `nets.recognisers`.
         width: channels of its first layer.
         plan: how it is trained.
     """

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from dapter.errors import UsageError
-from dapter.nets.attackers import DECODERS, RECOGNISERS, build_decoder, build_recogniser
+from dapter.nets.recognisers import RECOGNISERS, build_recogniser
 
 HEADS = {"class": 10, "Smiling": 2}
 
@@ -25,22 +25,6 @@ def test_a_recogniser_reads_every_channel_and_the_answer(family):
     assert answer.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("size", [(16, 16), (30, 47)])
-@pytest.mark.parametrize("family", DECODERS)
-def test_a_decoder_gives_an_image_of_the_same_size(family, size):
-    torch.manual_seed(0)
-    net = build_decoder(family, 24, 4, 4).eval()
-    images, answer = torch.rand(2, 24, *size, requires_grad=True), torch.rand(2, 4, requires_grad=True)
-    restored = net(images, answer)
-    assert restored.shape == (2, 3, *size)
-    assert 0 <= restored.min() <= restored.max() <= 1
-    restored.square().sum().backward()
-    assert images.grad.abs().sum(dim=(0, 2, 3)).min() > 0
-    assert answer.grad.abs().sum() > 0
-
-
 def test_an_unknown_family_is_refused():
     with pytest.raises(UsageError, match="There are: cnn"):
         build_recogniser("lstm", 3, 2, HEADS, 4, (16, 16))
-    with pytest.raises(UsageError, match="There are: symmetric"):
-        build_decoder("lstm", 3, 2, 4)

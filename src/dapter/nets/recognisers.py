@@ -1,4 +1,4 @@
-"""Networks of attackers: recognisers of several families, and decoders that restore the image.
+"""Networks of attackers that read secrets: recognisers of several families.
 
 Each takes a prepared payload, float (N, channels, H, W) of any size, and the service's answer to it, float (N, answer).
 A recogniser has one linear head for each secret, so that one forward pass serves them all.
@@ -8,11 +8,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dapter.errors import UsageError
 from dapter.nets.classifiers import build_classifier
-from dapter.nets.converters import build_converter
 
 GRID = 4
 """Side of the grid to which the features of a small CNN are pooled: it keeps where something was."""
@@ -152,69 +150,3 @@ def build_recogniser(
     if family not in RECOGNISERS:
         raise UsageError(f"no recogniser family named {family!r}. There are: {', '.join(RECOGNISERS)}")
     return Recogniser(*RECOGNISERS[family](channels, width, size), answer, heads)
-
-
-class SymmetricDecoder(nn.Module):
-    """The symmetric generator with which DAPter attacks itself (section 5.3): the converter's own eight layers."""
-
-    def __init__(self, channels: int, answer: int, width: int) -> None:
-        super().__init__()
-        self.generator = build_converter("paper", width)
-        first = self.generator.layers[0]
-        assert isinstance(first, nn.Sequential)
-        first[0] = nn.Conv2d(channels + answer, width, 3, padding=1, bias=False)
-
-    def forward(self, images: Tensor, answer: Tensor) -> Tensor:
-        """Restored originals, float (N, 3, H, W) in [0, 1]."""
-        restored: Tensor = self.generator(_with_planes(images, answer))
-        return restored
-
-
-class UnetDecoder(nn.Module):
-    """U-Net (Ronneberger et al., MICCAI 2015) of four sizes, with resize and convolution on the way up."""
-
-    def __init__(self, channels: int, answer: int, width: int) -> None:
-        super().__init__()
-        sizes = [width, 2 * width, 4 * width, 4 * width]
-        inside = [channels + answer, *sizes[:-1]]
-        self.down = nn.ModuleList(
-            nn.Sequential(_conv(before, after, 1 if step == 0 else 2), _conv(after, after))
-            for step, (before, after) in enumerate(zip(inside, sizes, strict=True))
-        )
-        self.up = nn.ModuleList(_conv(sizes[step] + sizes[step - 1], sizes[step - 1]) for step in (3, 2, 1))
-        self.last = nn.Conv2d(width, 3, 3, padding=1)
-
-    def forward(self, images: Tensor, answer: Tensor) -> Tensor:
-        """Restored originals, float (N, 3, H, W) in [0, 1]."""
-        x = _with_planes(images, answer)
-        kept = []
-        for down in self.down:
-            x = down(x)
-            kept.append(x)
-        for up, skip in zip(self.up, kept[-2::-1], strict=True):
-            x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="nearest"), skip], dim=1))
-        restored: Tensor = self.last(x)
-        return torch.sigmoid(restored.float())
-
-
-DECODERS: Mapping[str, type[SymmetricDecoder] | type[UnetDecoder]] = {
-    "symmetric": SymmetricDecoder,
-    "unet": UnetDecoder,
-}
-
-
-def build_decoder(family: str, channels: int, answer: int, width: int) -> SymmetricDecoder | UnetDecoder:
-    """A new decoder; arguments as for `build_recogniser`.
-
-    Raises:
-        UsageError: no such family.
-    """
-    if family not in DECODERS:
-        raise UsageError(f"no decoder family named {family!r}. There are: {', '.join(DECODERS)}")
-    return DECODERS[family](channels, answer, width)
-
-
-def _with_planes(images: Tensor, answer: Tensor) -> Tensor:
-    """The payload with each value of the answer as a constant plane: (N, channels + answer, H, W)."""
-    planes = answer[:, :, None, None].expand(-1, -1, *images.shape[-2:]).to(images.dtype)
-    return torch.cat([images, planes], dim=1)
