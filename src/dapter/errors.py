@@ -5,6 +5,7 @@ DapterError
  │    └── MissingExtra    an optional part is not installed
  ├── DataError            a data set or image file that cannot be read
  ├── ServiceError         a service that cannot be loaded, frozen or asked
+ ├── WireError            a message that does not follow the Open Inference Protocol
  ├── ConversionError      an image could not be converted, so nothing may be sent
  ├── RunError             a run folder that cannot be used
  └── CheckFailed          a check ran and did not pass (exit code 1)
@@ -32,6 +33,10 @@ class DataError(DapterError):
 
 class ServiceError(DapterError):
     """A service cannot be loaded, frozen or asked."""
+
+
+class WireError(DapterError):
+    """A message to or from a service does not follow the Open Inference Protocol."""
 
 
 class ConversionError(DapterError):
