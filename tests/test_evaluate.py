@@ -8,14 +8,17 @@ import pytest
 from dapter import cost, metrics
 from dapter.data import Split
 from dapter.defences.dapter import Dapter
+from dapter.defences.split_inference import SplitInference
 from dapter.errors import RunError, UsageError
 from dapter.evaluate import PICTURES, RESULTS, evaluate, measure
+from dapter.imagefile import encode, open_image
 from dapter.train import load_defence, train
 from dapter.types import Measurement, Payload
 from helpers import PLAN, make_data, make_service, without_labels
 
 EVALUATE = importlib.import_module("dapter.evaluate")  # not the function
-RATES = {"agreement"} | {
+AGREEMENT = {"agreement", "agreement_jpeg_q75", "agreement_webp_q75"}
+RATES = AGREEMENT | {
     f"{name}{suffix}"
     for name in ("target_accuracy", "target_balanced_accuracy", "target_auc")
     for suffix in ("", "_original")
@@ -85,7 +88,9 @@ def test_figures_are_those_of_payload_and_answer(data, service):
     payload = defence.protect(test.images)
     truth = test.labels["colour"]
     before, after = (service.answer(sent).logits["colour"] for sent in (Payload(test.images), payload))
+    arrived = np.stack([open_image(encode(each, "JPEG", 75)) for each in payload.pixels])
     expected = {
+        "agreement_jpeg_q75": np.mean(service.answer(Payload(arrived)).labels()["colour"] == after.argmax(1)),
         "target_accuracy": np.mean(after.argmax(1) == truth),
         "target_accuracy_original": np.mean(before.argmax(1) == truth),
         "agreement": np.mean(after.argmax(1) == before.argmax(1)),
@@ -154,7 +159,7 @@ def test_without_labels_only_agreement_is_reported(data, service, tmp_path):
     bare = without_labels(data)
     run = train(Dapter(width=4, labels="service"), service, bare, replace(PLAN, epochs=1), root=tmp_path)
     names = {entry.measure for entry in evaluate(run, service, bare)}
-    assert names == {"agreement"} | PICTURE | COST
+    assert names == AGREEMENT | PICTURE | COST
 
 
 @pytest.mark.parametrize(("size", "missing"), [(10, {"payload_ssim", "payload_ms_ssim"}), (11, set())])
@@ -180,3 +185,13 @@ def test_a_conditioned_converter_is_measured_at_its_lam(data, service):
     found = by_name(measure(fresh(data, service, lam=0.5, lam_range=(0.1, 0.9)), service, data))
     assert found["multiply_adds"].settings["lam"] == 0.5
     assert found["multiply_adds"].settings["lam_range"] == [0.1, 0.9]
+
+
+def test_features_have_bytes_and_no_picture(service, tmp_path):
+    shapes = make_data(secrets=("shape",))
+    run = train(SplitInference(width=4), service, shapes, PLAN, root=tmp_path)
+    names = {entry.measure for entry in evaluate(run, service, shapes)}
+    assert {"payload_bytes_features", "agreement", "entropy_bits_original"} <= names
+    assert not {"entropy_bits", "payload_ssim", "agreement_jpeg_q75"} & names
+    with np.load(run.path / PICTURES) as pictures:
+        assert pictures["payload"].shape == pictures["original"].shape

@@ -10,6 +10,7 @@ from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
 from dapter.features import pack, picture
+from dapter.imagefile import encode, open_image
 from dapter.metrics import Estimate
 from dapter.processes import from_first, pick_device
 from dapter.runs import Run, code_version, environment, write_npz
@@ -110,6 +111,8 @@ def measure(
         for target in service.targets
         for entry in _answers(partial(report, target=target), target, test, before, after)
     ]
+    if not payload.is_features:
+        found += _compressed(report, Payload(payload.pixels[:SAMPLE]), service, after)
     joint = partial(report, target="+".join(service.targets))
     found += _pictures(joint, test.images[:SAMPLE], Payload(payload.values[:SAMPLE]))
     found += [joint(**entry) for entry in defence.figures(test, payload, after)]
@@ -140,6 +143,19 @@ def _answers(report: Report, target: str, test: Split, before: Answer, after: An
             found.append(_entry(report, f"target_auc{suffix}", metrics.auc(logits[:, 1] - logits[:, 0], truth), n))
         error = metrics.calibration_error(logits, truth)
         found.append(report(measure=f"calibration_error{suffix}", value=error, n=n))
+    return found
+
+
+def _compressed(report: Report, payload: Payload, service: Service, after: Answer) -> list[Measurement]:
+    """How often the answer stays the same when a lossy codec carries the payload."""
+    found = []
+    for name, (codec, quality) in metrics.WIRE.items():
+        if quality is None:
+            continue
+        arrived = np.stack([open_image(encode(image, codec, quality)) for image in payload.pixels])
+        for target, labels in service.answer(Payload(arrived)).labels().items():
+            same = metrics.agreement(labels, after.labels()[target][: len(labels)])
+            found.append(_entry(partial(report, target=target), f"agreement_{name}", same, len(labels)))
     return found
 
 

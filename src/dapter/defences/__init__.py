@@ -100,10 +100,16 @@ class Defence(abc.ABC):
 
     @abc.abstractmethod
     def client(self) -> nn.Module:
-        """The client part, before rounding: float (N, 3, H, W) in [0, 1] to the same, or to features (N, C, h, w)."""
+        """The client part, before rounding: float (N, 3, H, W) in [0, 1] to the same, or to features (N, C, h, w).
+
+        With an adjustable setting it takes another value of it as a second argument, a scalar tensor.
+        """
 
     def adjustable(self) -> frozenset[str]:
-        """The settings that may be chosen when the defence is used; the others are fixed by training."""
+        """The settings, at most one, that may be chosen when the defence is used; the others are fixed by training.
+
+        A setting `x` has its range, (low, high), in the setting `x_range`.
+        """
         return frozenset()
 
     def setup(self, seed: int = 0, service: Service | None = None, task: Task | None = None) -> Self:

@@ -105,15 +105,16 @@ class Dapter(Defence):
 
 
 class _AtLambda(nn.Module):
-    """A conditioned converter with λ chosen."""
+    """A conditioned converter with λ chosen, unless `forward` is given another, a scalar tensor."""
 
     def __init__(self, converter: nn.Module, lam: float) -> None:
         super().__init__()
         self.converter = converter
         self.lam = lam
 
-    def forward(self, images: Tensor) -> Tensor:
-        converted: Tensor = self.converter(images, images.new_full((images.shape[0],), self.lam))
+    def forward(self, images: Tensor, lam: Tensor | None = None) -> Tensor:
+        chosen = images.new_full((), self.lam) if lam is None else lam
+        converted: Tensor = self.converter(images, chosen.expand(images.shape[0]))
         return converted
 
 

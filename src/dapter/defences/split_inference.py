@@ -11,7 +11,7 @@ from dapter.defences._divided import Cut
 
 
 @dataclass(eq=False)
-class Split(Cut):
+class SplitInference(Cut):
     """A ResNet18 cut in two, trained for the answer alone."""
 
     learns_privacy: ClassVar[bool] = False
