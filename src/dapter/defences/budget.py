@@ -28,6 +28,7 @@ from dapter.errors import CheckFailed, UsageError
 from dapter.nets.painters import Painter
 from dapter.nets.priors import Prior
 from dapter.service.classifier import Service
+from dapter.stamps import Stamps
 from dapter.types import Answer, Payload
 
 FIRST_BETA = 0.02
@@ -233,6 +234,11 @@ class Budget(Defence):
             raise CheckFailed("a payload shows more than stamps of the alphabet. Cure: send only what `protect` gives")
         found: np.ndarray = stamps.cpu().numpy()
         return found
+
+    def published(self) -> Stamps:
+        """The alphabet and the grid, for whoever sends or paints bare indices."""
+        alphabet = (self._painter.alphabet().detach() * 255).round().to(torch.uint8)
+        return Stamps(alphabet.permute(0, 2, 3, 1).cpu().numpy(), self.grid)
 
     @property
     def _painter(self) -> Painter:
