@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from dapter.convert import _protected, convert_files
+from dapter.convert import convert_files, protected
 from dapter.errors import ConversionError, UsageError
 from dapter.types import Payload
 
@@ -173,7 +173,7 @@ def test_fails_closed(tmp_path, name):
     protect, reason = BAD[name]
     save(tmp_path / "in" / "a.png")
     with pytest.raises(ConversionError, match=reason):
-        _protected(protect, read(tmp_path / "in" / "a.png"))
+        protected(protect, read(tmp_path / "in" / "a.png"))
     one = convert_files(protect, tmp_path / "in" / "a.png", tmp_path / "b.png")
     done = convert_files(protect, tmp_path / "in", tmp_path / "out")
     assert done.failed == one.failed
@@ -190,15 +190,15 @@ def test_a_converter_cannot_pass_the_original_by_changing_its_input(tmp_path):
 
     pixels = save(tmp_path / "a.png")
     with pytest.raises(ConversionError, match="original back"):
-        _protected(sly, pixels)
-    assert not _protected(changes_in_place, pixels).any()
+        protected(sly, pixels)
+    assert not protected(changes_in_place, pixels).any()
 
 
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), value=st.integers(0, 255))
 def test_any_size_comes_back_with_its_size(height, width, value):
     pixels = np.full((height, width, 3), value, np.uint8)
-    np.testing.assert_array_equal(_protected(invert, pixels), 255 - pixels)
+    np.testing.assert_array_equal(protected(invert, pixels), 255 - pixels)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ _HOMES = {
     "evaluate": "dapter.evaluate",
     "audit": "dapter.audit",
     "convert_files": "dapter.convert",
+    "convert_parquet": "dapter.parquet",
     "write_report": "dapter.report",
     "make_study": "dapter.study",
     "score_study": "dapter.ratings",

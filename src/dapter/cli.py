@@ -19,6 +19,9 @@ from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
 from dapter.study_cli import Study
 
+SHOWN = 20
+"""Failures that a conversion shows; the rest is in a file."""
+
 
 @dataclass(frozen=True)
 class Demo:
@@ -187,14 +190,22 @@ class Tune:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert an image, or a folder of images, with a trained converter. Originals stay as they are."""
+    """Convert an image, a folder of images, or Parquet files, with a trained converter. Originals stay as they are."""
 
     run_folder: Positional[Path]
     """A run folder of `dapter train`."""
     source: Positional[Path]
-    """An image file or a folder."""
+    """An image file, a folder, or with --column a Parquet file or a folder of them."""
     destination: Positional[Path]
-    """Where the PNG files go; nothing is overwritten."""
+    """Where the PNG or Parquet files go; nothing is overwritten."""
+    workers: int | None = None
+    """Processes for a folder. Default: one for each core."""
+    engine: Literal["pool", "ray"] = "pool"
+    """Processes of this machine, or Ray Data, on this machine or the cluster that RAY_ADDRESS names."""
+    column: str | None = None
+    """The column of Parquet files that holds the images."""
+    keep: tuple[str, ...] = ()
+    """Other columns of Parquet files that come along: numbers and short texts."""
 
     def run(self) -> None:
         """Do it.
@@ -202,12 +213,24 @@ class Convert:
         Raises:
             CheckFailed: an image could not be converted; nothing was written for it.
         """
-        from dapter.convert import convert_files
+        from dapter.convert import FAILURES, convert_files
+        from dapter.parquet import convert_parquet
         from dapter.train import load_defence
 
-        done = convert_files(load_defence(self.run_folder).protect, self.source, self.destination)
-        for path, reason in done.failed:
+        if self.keep and self.column is None:
+            raise UsageError("--keep without --column. Cure: name the column of the images as well")
+        protect = load_defence(self.run_folder).protect
+        how: dict[str, Any] = {"workers": self.workers or os.cpu_count() or 1, "engine": self.engine}
+        if self.column is None:
+            done = convert_files(protect, self.source, self.destination, **how)
+        else:
+            done = convert_parquet(protect, self.source, self.destination, column=self.column, keep=self.keep, **how)
+        if self.destination.is_dir():
+            done.write_failures(self.destination)
+        for path, reason in done.failed[:SHOWN]:
             _say(f"not converted: {path}: {reason}")
+        if len(done.failed) > SHOWN:
+            _say(f"and {len(done.failed) - SHOWN} more, in {self.destination / FAILURES}")
         _say(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.failed)} failed, in {self.destination}")
         if done.failed:
             raise CheckFailed(f"{len(done.failed)} images could not be converted")
