@@ -6,8 +6,9 @@ from torch import nn
 from dapter.data import Split
 from dapter.errors import MissingExtra, UsageError
 from dapter.nets.classifiers import build_classifier
-from dapter.saliency import attention, attention_consistency, correlation, importance_matrix
+from dapter.saliency import attention, attention_consistency, correlation, importance
 from dapter.service.classifier import Classifier, Service
+from dapter.types import Payload
 from helpers import CLASSES, make_service
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3)).astype(np.uint8)
@@ -78,19 +79,18 @@ def test_correlation():
         correlation(maps, maps[:2])
 
 
-def test_the_matrix_has_a_rate_for_every_converter_and_classifier():
+def test_a_row_of_the_matrix_has_a_rate_for_every_classifier():
     service = make_service("colour", "shape")
     truth = Split(IMAGES, {"colour": NONE})
-    found = importance_matrix({"none": IMAGES, "grey": np.full_like(IMAGES, 128)}, service, truth)
-    cells = {(entry.converter, entry.target, entry.measure): entry for entry in found}
-    assert len(cells) == len(found) == 2 * (2 + 1)
-    assert ("none", "shape", "target_accuracy") not in cells
-    assert cells["none", "colour", "agreement"].value == cells["none", "shape", "agreement"].value == 1
-    for entry in found:
+    usual, grey = (service.answer(Payload(images)) for images in (IMAGES, np.full_like(IMAGES, 128)))
+    cells = {(entry.target, entry.measure): entry for entry in importance(usual, usual, truth)}
+    assert set(cells) == {("colour", "agreement"), ("colour", "target_accuracy"), ("shape", "agreement")}
+    assert cells["colour", "agreement"].value == cells["shape", "agreement"].value == 1
+    for entry in [*cells.values(), *importance(grey, usual, truth)]:
         assert entry.low <= entry.value <= entry.high
         assert entry.n == 6
-    with pytest.raises(UsageError, match="3 payloads of few"):
-        importance_matrix({"few": IMAGES[:3]}, service, truth)
+    with pytest.raises(UsageError, match="6 answers on colour, 3 originals"):
+        importance(usual, usual, truth.head(3))
 
 
 def test_errors_say_the_cure(brightness, monkeypatch):

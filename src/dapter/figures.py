@@ -32,6 +32,9 @@ MARKS = "osD^v"
 _WIDTH = 4.6
 """Inches, narrow enough that the text stays readable on a phone."""
 
+_ORANGE, _HEAT = (255, 112, 0), 0.75
+"""The colour of attention, and how far its maximum covers the picture."""
+
 CLIPPED = 0.1
 """Share of a picture's deviations from grey, the strongest, that amplifying clips: bright spots hide nothing."""
 
@@ -52,6 +55,19 @@ def amplify(payload: np.ndarray) -> tuple[np.ndarray, list[float]]:
         factors.append(127 / float(np.quantile(size, 1 - CLIPPED, method="higher")) if len(size) else 0.0)
     stretched = residue * np.reshape(factors, (-1, 1, 1, 1)) + GREY
     return stretched.round().clip(0, 255).astype(np.uint8), factors
+
+
+def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Where a map is high, over the images in grey: orange where a map reaches its own maximum, uint8 (N, H, W, 3).
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        maps: float (N, H, W), at least 0.
+    """
+    top = maps.max(axis=(1, 2), keepdims=True)
+    heat = (maps / np.where(top > 0, top, 1))[..., None] * _HEAT
+    grey = check_images(images).mean(axis=3, keepdims=True)
+    return ((1 - heat) * grey + heat * np.array(_ORANGE)).round().astype(np.uint8)
 
 
 def picture(image: np.ndarray) -> str:

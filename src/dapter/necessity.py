@@ -7,7 +7,7 @@ from dapter.data import Data
 from dapter.defences import Defence, name_of
 from dapter.nets.classifiers import build_classifier
 from dapter.presets import find_preset
-from dapter.runs import code_version, environment
+from dapter.runs import Run, code_version, environment
 from dapter.service.classifier import Service
 from dapter.service.training import load_trained_service, train_service
 from dapter.types import Measurement, Payload
@@ -24,8 +24,7 @@ def measure_necessity(
     A line a target, measure `necessity_accuracy`, with the service's own accuracy on originals as its ceiling; the
     flag `service_not_needed` where the interval reaches that. A run folder under `root` keeps the classifier.
     """
-    width = same_size(defence)
-    run = train_service(data, find_preset(preset).service_plan, arch=ARCH, width=width, root=root, preset=preset)
+    width, run = same_size(defence), train_alone(defence, data, root, preset)
     test = Payload(data.splits["test"].images)
     alone, cloud = load_trained_service(run).answer(test).labels(), service.answer(test).labels()
     found = []
@@ -36,7 +35,11 @@ def measure_necessity(
         found.append(
             Measurement(
                 defence=name_of(defence),
-                settings={**defence.settings(), "image_size": list(data.image_size), "arch": ARCH, "width": width},
+                settings={
+                    **defence.settings(),
+                    "image_size": list(data.image_size),
+                    "classifier": {"arch": ARCH, "width": width},
+                },
                 data=data.name,
                 target=target,
                 measure="necessity_accuracy",
@@ -54,6 +57,12 @@ def measure_necessity(
             )
         )
     return found
+
+
+def train_alone(defence: Defence, data: Data, root: Path, preset: str) -> Run:
+    """The run folder of that classifier, trained on the data's targets."""
+    plan = find_preset(preset).service_plan
+    return train_service(data, plan, arch=ARCH, width=same_size(defence), root=root, preset=preset)
 
 
 def same_size(defence: Defence) -> int:

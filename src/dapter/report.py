@@ -3,18 +3,14 @@
 The page is a pure function of the folders: the same runs give the same bytes.
 """
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from dapter.errors import DataError, RunError, UsageError, need
-from dapter.figures import amplify, curve_figure, data_uri, picture, tradeoff_figure, variables
+from dapter.audit_report import write_audit
+from dapter.errors import RunError, UsageError
+from dapter.figures import amplify, curve_figure, data_uri, picture, tradeoff_figure
+from dapter.pages import SMOOTH, guessed, list_settings, read_lines, read_measurements, read_pictures, render
 from dapter.runs import Run, write_atomic
 from dapter.tables import (
     compare,
@@ -24,13 +20,12 @@ from dapter.tables import (
     lost,
     number,
     pick,
-    plain,
     table,
     targets,
     text,
     wording,
 )
-from dapter.types import Measurement, check_images
+from dapter.types import Measurement
 
 __all__ = ["amplify", "table", "tradeoff_figure", "write_report"]
 
@@ -38,13 +33,7 @@ TEMPLATE = "report.html.j2"
 SHOWN = 8
 """Pictures shown of a run, at most."""
 
-SMOOTH = 128
-"""Pictures narrower than this are enlarged without smoothing, so that each of their pixels is seen."""
-
-GUESSED = ("male", "gender", "sex")
-"""Labels of data sets that are an annotator's guess at appearance."""
-
-_RESULTS, _CURVE, _PICTURES = "results.jsonl", "curve.jsonl", "pictures.npz"
+_CURVE, _PICTURES = "curve.jsonl", "pictures.npz"
 _SVG = "image/svg+xml"
 _CODECS = ("png", "webp_lossless", "webp_q75", "jpeg_q75")
 _COST = ("client_bytes", "multiply_adds", "latency_ms")
@@ -56,58 +45,42 @@ _LOSSES = {
 
 
 def write_report(runs: Sequence[Run], path: Path) -> Path:
-    """Write one HTML page about trained converters, whole or not at all. It asks nothing of the network.
+    """Write one HTML page about trained converters, or one about an audit, whole or not at all.
+
+    It asks nothing of the network.
 
     Args:
-        runs: of `train`, measured by `evaluate`; several are compared first.
+        runs: of `train`, measured by `evaluate`; several are compared first. Or one of `audit`.
 
     Returns:
         The page's path.
 
     Raises:
         UsageError: no runs.
-        RunError: a folder is missing, unfinished, damaged, or holds something else than a defence.
+        RunError: a folder is missing, unfinished, damaged, or holds neither a defence nor, alone, an audit.
         MissingExtra: jinja2 or matplotlib is not installed.
     """
     if not runs:
         raise UsageError("a report needs runs. Cure: name at least one run folder; `dapter list` shows them")
-    jinja2 = need("jinja2", "report")
+    if len(runs) == 1 and Run.load(runs[0].path).manifest.get("kind") == "audit":
+        return write_audit(runs[0], path)
     manifests = [_manifest(run) for run in runs]
-    found = [_measurements(run) for run in runs]
+    found = [read_measurements(run) for run in runs]
     differs = differences(found)
     sections = [
         _section(place, *parts) for place, parts in enumerate(zip(runs, manifests, found, differs, strict=True), 1)
     ]
-    source = resources.files("dapter").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    page = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(source)
     overview = _overview(found) if len(runs) > 1 else None
-    write_atomic(Path(path), page.render(sections=sections, overview=overview, light=variables(0), dark=variables(1)))
+    write_atomic(Path(path), render(TEMPLATE, sections=sections, overview=overview))
     return Path(path)
 
 
 def _manifest(run: Run) -> dict[str, Any]:
     manifest = Run.load(run.path).manifest
     if manifest.get("kind") != "defence":
-        raise RunError(f"{run.path} holds a {manifest.get('kind')}, not a defence. Cure: `dapter list` shows the runs")
+        cure = "Cure: `dapter list` shows the runs; an audit is reported alone"
+        raise RunError(f"{run.path} holds a {manifest.get('kind')}, not a defence. {cure}")
     return manifest
-
-
-def _lines(run: Run, name: str) -> list[dict[str, Any]]:
-    try:
-        return run.read_lines(name)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{run.path / name} cannot be read ({error}). Cure: delete the file and measure again"
-        ) from error
-
-
-def _measurements(run: Run) -> list[Measurement]:
-    try:
-        return [Measurement.from_record(line) for line in _lines(run, _RESULTS)]
-    except DataError as error:
-        raise RunError(f"{run.path / _RESULTS}: {error}") from error
 
 
 def _overview(found: Sequence[Sequence[Measurement]]) -> dict[str, Any]:
@@ -121,7 +94,7 @@ def _overview(found: Sequence[Sequence[Measurement]]) -> dict[str, Any]:
         "evidence": evidence(every) if rows else "",
         "figure": data_uri(tradeoff_figure(every), _SVG) if len(lams) > 1 else None,
         "alt": f"Accuracy, image entropy and eta over λ, from {min(lams):g} to {max(lams):g}." if lams else "",
-        "guessed": _guessed(target for each in found for target in targets(each)),
+        "guessed": guessed(target for each in found for target in targets(each)),
     }
 
 
@@ -143,7 +116,7 @@ def _section(
         "measured": bool(found),
         "attacked": sum(entry.attack is not None for entry in found),
         "answers": [_answer(found, target) for target in asked],
-        "guessed": _guessed(asked),
+        "guessed": guessed(asked),
         "entropy": _pair(found, "entropy_bits"),
         "nats": _pair(found, "entropy_nats"),
         "eta": _pair(found, "eta"),
@@ -156,17 +129,13 @@ def _section(
             if pick(found, f"payload_bytes_{codec}")
         ],
         "pictures": _pictures(run),
-        "curves": _curves(_lines(run, _CURVE)),
+        "curves": _curves(read_lines(run, _CURVE)),
         "cost": [_figure(entry) for name in _COST if (entry := pick(found, name))],
         "processor": found[0].environment.get("processor") if found else None,
         "figures": [_figure(entry) for entry in found],
         "several_targets": len(asked) > 1,
-        "settings": _settings({**manifest, "measured by": found[0].source or None} if found else manifest),
+        "settings": list_settings({**manifest, "measured by": found[0].source or None} if found else manifest),
     }
-
-
-def _guessed(names: Any) -> list[str]:
-    return [name for name in dict.fromkeys(names) if name.lower() in GUESSED]
 
 
 def _answer(found: Sequence[Measurement], target: str) -> dict[str, Any]:
@@ -210,13 +179,8 @@ def _pictures(run: Run) -> dict[str, Any] | None:
     path = run.path / _PICTURES
     if not path.is_file():
         return None
-    try:
-        with np.load(io.BytesIO(path.read_bytes())) as arrays:
-            original, payload = (check_images(arrays[name])[:SHOWN] for name in ("original", "payload"))
-        if original.shape != payload.shape:
-            raise UsageError(f"originals {original.shape} and payloads {payload.shape} differ")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, UsageError) as error:
-        raise RunError(f"{path} cannot be read ({error}). Cure: delete it and {_RESULTS}, measure again") from error
+    found = read_pictures(path, SHOWN)
+    original, payload = found["original"], found["payload"]
     stretched, factors = amplify(payload)
     rows = zip(original, payload, stretched, factors, strict=True)
     return {
@@ -253,18 +217,3 @@ def _trend(curve: Sequence[Mapping[str, Any]], name: str) -> str:
         if values:
             parts.append(f"{words} from {values[0]:.3g} to {values[-1]:.3g}")
     return f"{name} {' and '.join(parts)}, over {max(point['step'] for point in curve):,} steps"
-
-
-def _settings(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Every setting of a manifest: a group for each part that is an object, and one for the rest."""
-    groups = {"run": {name: value for name, value in manifest.items() if not isinstance(value, dict)}}
-    groups |= {name: value for name, value in manifest.items() if isinstance(value, dict)}
-    return [
-        {"name": name, "rows": [(key, _setting(each)) for key, each in sorted(values.items())]}
-        for name, values in groups.items()
-        if values
-    ]
-
-
-def _setting(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False) if isinstance(value, dict) else plain(value)

@@ -4,7 +4,6 @@ Selvaraju et al., "Grad-CAM", ICCV 2017; DAPter, Figure 10 and Table 4. Pure fun
 come with their intervals.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +17,7 @@ from dapter.errors import UsageError, need
 from dapter.metrics import Estimate
 from dapter.nets.classifiers import ClassifierNet
 from dapter.service.classifier import Classifier, Service
-from dapter.types import Payload, check_images
+from dapter.types import Answer, Payload, check_images
 
 BATCH = 64
 
@@ -89,16 +88,14 @@ def attention_consistency(
 
 @dataclass(frozen=True)
 class Importance:
-    """One cell of the matrix.
+    """One cell of the matrix of converters and services.
 
     Attributes:
-        converter: whose payloads.
         target: of the classifier that answered.
         measure: `target_accuracy`, where the label is known, or `agreement` with its answers to the originals.
         value, low, high: the rate and its 95 % interval, of `n` images.
     """
 
-    converter: str
     target: str
     measure: str
     value: float
@@ -107,30 +104,29 @@ class Importance:
     n: int
 
 
-def importance_matrix(payloads: Mapping[str, np.ndarray], service: Service, originals: Split) -> list[Importance]:
-    """Converter x service: what each classifier still answers to each converter's payloads (DAPter, Table 4).
+def importance(answer: Answer, usual: Answer, originals: Split) -> list[Importance]:
+    """One converter's row of converter x service: what each classifier still answers to it (DAPter, Table 4).
 
     A converter keeps what matters to the service it was trained for; what another service can use beside that matters
     to both, or was not taken away.
 
     Args:
-        payloads: for each converter, by name, what it made of the originals, uint8 (N, H, W, 3).
-        service: every classifier to ask.
+        answer: of every classifier to the payloads.
+        usual: of the same to the originals.
         originals: with the labels that are known.
 
     Raises:
-        UsageError: another number of payloads than originals.
+        UsageError: another number of answers than originals.
     """
     found = []
-    usual = service.answer(Payload(originals.images)).labels()
-    for converter, pixels in payloads.items():
-        if len(pixels) != len(originals):
-            raise UsageError(f"{len(pixels)} payloads of {converter}, {len(originals)} originals. Cure: one for each")
-        for target, labels in service.answer(Payload(pixels)).labels().items():
-            rates = {"agreement": metrics.agreement(labels, usual[target])}
-            if target in originals.labels:
-                rates["target_accuracy"] = metrics.accuracy(labels, originals.labels[target])
-            found += [Importance(converter, target, name, *rate, len(labels)) for name, rate in rates.items()]
+    usually = usual.labels()
+    for target, labels in answer.labels().items():
+        if len(labels) != len(originals):
+            raise UsageError(f"{len(labels)} answers on {target}, {len(originals)} originals. Cure: one for each")
+        rates = {"agreement": metrics.agreement(labels, usually[target])}
+        if target in originals.labels:
+            rates["target_accuracy"] = metrics.accuracy(labels, originals.labels[target])
+        found += [Importance(target, name, *rate, len(labels)) for name, rate in rates.items()]
     return found
 
 

@@ -1,0 +1,97 @@
+from dataclasses import replace
+
+import pytest
+
+from audit_pages import lines
+from dapter.audit_lines import attacks_on, how, mean, spread, summary, variants
+from dapter.tables import text
+
+SWEEP = [line for lam in (0.9, 0.5) for seed in (0, 1) for line in lines(lam=lam, seed=seed, more=seed / 10)]
+
+
+def test_seeds_belong_to_one_variant_and_a_dial_gives_the_order():
+    made = variants([*lines("identity", None, None), *SWEEP])
+    assert [each.name for each in made] == ["identity", "dapter, λ 0.5", "dapter, λ 0.9"]
+    assert [len(each.subjects) for each in made] == [1, 2, 2]
+    assert made[1].secrets == ["class", "image"]
+    assert made[1].dial == ("lam", 0.5)
+    assert made[0].dial is None
+
+
+def test_two_converters_with_the_same_settings_and_seed_are_two():
+    other = [replace(line, settings={**line.settings, "subject": "other"}) for line in lines()]
+    assert [len(each.subjects) for each in variants([*lines(), *other])] == [2]
+
+
+def test_what_was_not_attacked_is_left_out():
+    assert variants([line for line in lines() if line.attack is None]) == []
+
+
+def test_other_settings_tell_variants_apart_by_name():
+    wide = [replace(line, settings={**line.settings, "width": 64}) for line in lines()]
+    narrow = [replace(line, settings={**line.settings, "width": 16}) for line in lines()]
+    assert [each.name for each in variants([*wide, *narrow])] == ["dapter, λ 0.9, width 64", "dapter, λ 0.9, width 16"]
+
+
+def test_the_headline_and_the_score_behind_it():
+    (each,) = variants(lines())
+    (worst,), (score,) = each.worst("class"), each.behind("class")
+    assert (score.measure, score.value) == ("secret_balanced_accuracy", 0.6)
+    assert worst.value == score.leak == pytest.approx(0.76)
+    assert how(worst) == "recognition cnn residue"
+    assert each.leakiest() == "class"
+
+
+def test_of_several_attack_seeds_the_largest_leak_counts():
+    again = [
+        replace(line, value=0.9, settings={**line.settings, "attack": {**line.settings["attack"], "seed": 1}})
+        for line in lines()
+        if line.measure == "leak"
+    ]
+    (each,) = variants([*lines(), *again])
+    assert [line.value for line in each.worst("class")] == [0.9]
+
+
+def test_attacks_are_sorted_by_their_leak_and_less_labels_are_named():
+    (each,) = variants(lines())
+    order = [how(found[0]) for found in attacks_on(each, "class", "secret_balanced_accuracy")]
+    assert order == ["recognition cnn residue", "recognition cnn raw 10 % of labels", "answer", "unaware cnn"]
+
+
+def test_one_figure_has_its_interval_and_several_their_range():
+    one, two = variants(lines()), variants([*lines(), *lines(seed=1, more=0.1)])
+    assert spread(one[0].behind("class")) == "60.0 [59.0, 61.0]"
+    assert spread(two[0].behind("class"), text) == "65.0 % (60.0 to 70.0)"
+    assert spread([]) == ""
+    assert mean(two[0].figures("target_accuracy")) == pytest.approx(0.9)
+
+
+def test_the_summary_sets_variants_side_by_side():
+    header, rows = summary(variants([*SWEEP, *lines("identity", None, None, secrets=("image",))]))
+    assert header[:4] == ["defence", "seeds", "accuracy left, %", "points lost"]
+    first = dict(zip(header, rows[0], strict=True))
+    assert first["class: worst leak"] == "0.86 (0.76 to 0.96)"
+    assert first["image: by"] == "reconstruction unet ssim"
+    assert first["restored SSIM"] == "0.830 (0.780 to 0.880)"
+    assert first["SSIM from the answer alone"] == "0.200"
+    assert first["points lost"] == "2.0"
+    assert dict(zip(header, rows[-1], strict=True))["class: worst leak"] == ""
+
+
+def test_the_papers_figure_stands_beside_ours():
+    found = [replace(line, reported=0.2) if line.measure == "ssim" else line for line in lines()]
+    header, rows = summary(variants(found))
+    assert dict(zip(header, rows[0], strict=True))["SSIM, the paper"] == "0.200"
+    assert "SSIM, the paper" not in summary(variants(lines()))[0]
+
+
+def test_each_target_has_its_own_accuracy():
+    two = [
+        *lines(),
+        *(replace(line, target="shape", value=0.5) for line in lines() if line.measure == "target_accuracy"),
+    ]
+    two += [replace(line, target="shape") for line in lines() if line.measure == "agreement"]
+    header, rows = summary(variants(two))
+    found = dict(zip(header, rows[0], strict=True))
+    assert found["animal: accuracy left, %"] == "90.0 [89.0, 91.0]"
+    assert found["shape: accuracy left, %"].startswith("50.0")
