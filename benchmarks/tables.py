@@ -13,13 +13,30 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from dapter.audit_figures import dial_figure, frontier_figure
+from dapter.audit_lines import IMAGE, Variant, spread, summary, variants
 from dapter.figures import tradeoff_figure
 from dapter.runs import write_atomic
-from dapter.tables import leak_table, number, pick, table, text
+from dapter.tables import leak_table, markdown, number, pick, table, text
 from dapter.types import Measurement
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- results:begin -->\n", "<!-- results:end -->\n"
+RESULTS, FIRST = "results", "frontier"
+"""The parts of the README that are made here, between comments of these names."""
+
+AUDITS = {
+    "": "A first audit of one converter: one recogniser, one decoder",
+    "lambda": "Every λ: one recogniser and one decoder",
+    "budget": "Budget converters: the same two attacks",
+    "suite": "The whole suite of attacks",
+}
+FRONTIER = ("lambda", "budget")
+"""Studies whose converters met the same attacks, so that they compare."""
+
+SCALE = (
+    "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in parentheses: "
+    "mean and range over trainings; grade: measured."
+)
 STUDIES = {
     "seeds": "λ = 0.9, three seeds, trained from scratch",
     "sweep": "Other λ, each fine-tuned from seed 0's converter of λ = 0.9",
@@ -55,7 +72,7 @@ def mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> str
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
 
 
-def summary(files: dict[str, list[Measurement]]) -> str:
+def converters(files: dict[str, list[Measurement]]) -> str:
     """The README's table: a row a data set and target, at λ = 0.9."""
     head = (
         "| images | question | service alone, % | with the converter, % | entropy, bits | JPEG bytes, before → after |"
@@ -79,44 +96,83 @@ def summary(files: dict[str, list[Measurement]]) -> str:
     return "\n".join([*lines, "", note]) + "\n"
 
 
+def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The lines of an audit's file by the study that they belong to, in the order of AUDITS."""
+    named = dict.fromkeys([*AUDITS, *(str(entry.settings.get("study", "")) for entry in found)])
+    each = {name: [entry for entry in found if str(entry.settings.get("study", "")) == name] for name in named}
+    return {name: lines for name, lines in each.items() if lines}
+
+
+def frontier(found: Sequence[Measurement]) -> list[Variant]:
+    """The converters that met the same attacks, if they are of two defences or more and were measured."""
+    made = variants([entry for entry in found if entry.settings.get("study") in FRONTIER])
+    shown = [each for each in made if each.secrets and each.figures("target_accuracy")]
+    return shown if len({each.defence for each in shown}) > 1 else []
+
+
+def dialled(found: Sequence[Measurement]) -> list[Variant]:
+    """The converters of the first dial that has two values or more; none if there is no such dial."""
+    made = variants(found)
+    for dial in dict.fromkeys(each.dial[0] for each in made if each.dial):
+        own = [each for each in made if each.dial and each.dial[0] == dial]
+        if len({each.dial for each in own}) > 1:
+            return own
+    return []
+
+
 def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
-    """The README's table of what attackers learned: a row a converter and secret."""
+    """The README's table of what attackers learned: a row a converter, by the last of its studies."""
     if not audits:
         return ""
-    head = "| images | question | secret | worst leak | by | measured as | attacker | answer alone | original |"
-    lines = [head, "|---|---|---|---|---|---|---|---|---|"]
+    head = (
+        "| images | question | converter | trainings | answer right, % | worst leaks | restored SSIM | answer alone |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
     for found in audits.values():
-        for entry in (entry for entry in found if entry.measure == "leak"):
-            shown = told(entry, found)
+        last = {each.name: each for entries in studies(found).values() for each in variants(entries)}
+        for each in last.values():
+            leaks = [f"{secret} {spread(each.worst(secret))}" for secret in each.secrets]
+            restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
+            floor = number("ssim", restored[0].floor) if restored else ""
             lines.append(
-                f"| {entry.data} | {entry.target} | {entry.secret} "
-                f"| {entry.value:.2f} ({entry.low:.2f} to {entry.high:.2f}) | {entry.attack} "
-                f"| {shown.measure.removeprefix('secret_').replace('_', ' ')} | {shown.value:.3f} "
-                f"| {shown.floor:.3f} | {shown.ceiling:.3f} |"
+                f"| {found[0].data} | {found[0].target} | {each.name} | {len(each.subjects)} "
+                f"| {spread(each.figures('target_accuracy'))} | {'; '.join(leaks)} | {spread(restored)} | {floor} |"
             )
     note = (
-        "At λ = 0.9, one seed, a first pair of attacks (`benchmarks/audit.py`): the whole suite, trained longer, may "
-        "find more. Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; "
-        "grade: measured."
+        "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in "
+        "parentheses: mean and range over trainings; grade: measured. Which attacks these are, and what each of them "
+        "reached, is on the [results](docs/results.md) page; attackers trained longer may find more."
     )
     return "\n".join([*lines, "", note, "", *(necessity(found) for found in audits.values())]) + "\n"
 
 
 def necessity(found: Sequence[Measurement]) -> str:
-    """What a classifier on the device could have answered by itself, in a sentence a target."""
-    return " ".join(
+    """What a classifier on the device could have answered by itself, in a sentence a target and size."""
+    said = (
         f"Necessity check: a classifier of the converter's own size answers {entry.target} ({entry.data}) by itself in "
         f"{100 * entry.value:.1f} % of the images ({100 * entry.low:.1f} to {100 * entry.high:.1f}, n = {entry.n:,}), "
         f"the service in {100 * entry.ceiling:.1f} %."
         for entry in found
         if entry.measure == "necessity_accuracy"
     )
+    return " ".join(dict.fromkeys(said))
 
 
-def told(leak: Measurement, found: Sequence[Measurement]) -> Measurement:
-    """The figure behind a headline: the same attack's score that gives this leak."""
-    same = (entry for entry in found if entry.secret == leak.secret and entry.settings == leak.settings)
-    return next(entry for entry in same if entry.measure != "leak" and entry.leak == leak.value)
+def audit_part(name: str, found: Sequence[Measurement]) -> list[str]:
+    """The page's part about one file of audits: summaries and figures, then every attack, folded."""
+    parts = [f"## Audit of {found[0].data}: {found[0].target}\n"]
+    parts.append(f"Preset `{found[0].preset}`. `results/{name}.jsonl`. {SCALE}\n")
+    for study, entries in studies(found).items():
+        parts.append(f"### {AUDITS.get(study, study)}\n\n{markdown(*summary(variants(entries)))}")
+        if dialled(entries):
+            parts.append(f"![Accuracy, worst leak, restored SSIM and entropy](images/{name}_{study}.svg)\n")
+    if frontier(found):
+        parts.append(f"![Accuracy of the answer over the worst leak](images/frontier_{name}.svg)\n")
+    parts.append(f"{necessity(found)}\n")
+    for study, entries in studies(found).items():
+        title = f"Every attack: {AUDITS.get(study, study)}"
+        parts.append(f"<details><summary>{title}</summary>\n\n{leak_table(entries)}\n</details>\n")
+    return parts
 
 
 def page(
@@ -131,9 +187,7 @@ def page(
         "looks like and what it costs.\n",
     ]
     for name, found in audits.items():
-        parts.append(f"## Audit of {found[0].data}: {found[0].target}\n")
-        parts.append(f"λ = 0.9, preset `{found[0].preset}`. `results/{name}.jsonl`.\n\n{leak_table(found)}")
-        parts.append(f"{necessity(found)}\n")
+        parts += audit_part(name, found)
     for name, found in files.items():
         settings = found[0].settings
         parts.append(f"## {found[0].data}: {found[0].target}\n")
@@ -167,15 +221,36 @@ def speed_table(found: Sequence[Measurement]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def first_figure(audits: dict[str, list[Measurement]]) -> str:
+    """The README's first figure: the frontier of the first audit that has one."""
+    for name, found in audits.items():
+        if made := frontier(found):
+            defences = " and ".join(dict.fromkeys(each.defence for each in made))
+            n = next(entry.n for entry in made[0].figures("target_accuracy"))
+            return (
+                f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
+                f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
+                f"recogniser and one decoder found. Up and to the left is better. A point is the mean of "
+                f"{len(made[0].subjects)} trainings, bars: their range; n = {n:,}; grade: measured.\n"
+            )
+    return ""
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with other content between its comments of that name."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+    before, rest = text.split(begin)
+    return before + begin + content + end + rest.split(end)[1]
+
+
 def outputs() -> dict[Path, bytes]:
     """Every generated file with its content."""
     files = {path.stem: read(path) for path in sorted((ROOT / "results").glob("dapter_*.jsonl"))}
     audits = {path.stem: read(path) for path in sorted((ROOT / "results").glob("audit_*.jsonl"))}
     speed = ROOT / "results" / "speed.jsonl"
-    readme = (ROOT / "README.md").read_text()
-    before, rest = readme.split(BEGIN)
+    readme = between((ROOT / "README.md").read_text(), RESULTS, converters(files) + "\n" + worst_leaks(audits))
     found = {
-        ROOT / "README.md": before + BEGIN + summary(files) + "\n" + worst_leaks(audits) + END + rest.split(END)[1],
+        ROOT / "README.md": between(readme, FIRST, first_figure(audits)),
         ROOT / "docs" / "results.md": page(files, audits, read(speed) if speed.exists() else []),
     }
     figures = {
@@ -184,7 +259,19 @@ def outputs() -> dict[Path, bytes]:
         )
         for name, entries in files.items()
     }
-    return {**{path: content.encode() for path, content in found.items()}, **figures}
+    return {**{path: content.encode() for path, content in found.items()}, **figures, **audit_figures(audits)}
+
+
+def audit_figures(audits: dict[str, list[Measurement]]) -> dict[Path, bytes]:
+    """The figures of the audits."""
+    figures = {}
+    for name, found in audits.items():
+        for study, entries in studies(found).items():
+            if made := dialled(entries):
+                figures[ROOT / "docs" / "images" / f"{name}_{study}.svg"] = dial_figure(made)
+        if made := frontier(found):
+            figures[ROOT / "docs" / "images" / f"frontier_{name}.svg"] = frontier_figure(made)
+    return figures
 
 
 def main() -> int:

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dapter.audit_lines import DIALS, IMAGE, LEAK, Variant, attacks_on, how, mean
+from dapter.audit_lines import IMAGE, LEAK, Variant, attacks_on, mean
 from dapter.errors import UsageError
 from dapter.figures import MARKS, SERIES, bounds, colour, drawing, legend, over
-from dapter.tables import wording
+from dapter.tables import DIALS, how, wording
 from dapter.types import Measurement
 
 SHOWN = 10

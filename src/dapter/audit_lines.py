@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapter.tables import lost, number, pick, plain, targets
+from dapter.tables import DIALS, how, lost, number, pick, plain, targets
 from dapter.types import Measurement
 
 BESIDE = ("attack", "classifier", "study", "subject")
@@ -14,9 +14,6 @@ BESIDE = ("attack", "classifier", "study", "subject")
 
 IMAGE, LEAK = "image", "leak"
 """The secret that is the image itself, and the measure of the headline."""
-
-DIALS = {"lam": "λ", "budget_bits": "bits"}
-"""The settings that a defence trades accuracy for secrecy with, and how they are written."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +151,6 @@ def attacks_on(variant: Variant, secret: str, measure: str) -> list[list[Measure
     return sorted(found.values(), key=lambda each: -statistics.mean(line.leak or 0.0 for line in each))
 
 
-def how(line: Measurement) -> str:
-    """The attack and those of its settings that are words, and its share of labels if that is not all."""
-    settings = line.settings.get("attack", {})
-    named = [value for value in settings.values() if isinstance(value, str) and value != "scratch"]
-    share = settings.get("share", 1)
-    less = [f"{100 * share:g} % of labels"] if share != 1 else []
-    return " ".join([line.attack or "", *dict.fromkeys(named), *less]).strip()
-
-
 def mean(found: Sequence[Measurement]) -> float:
     """The mean of the values."""
     return statistics.mean(map(_value, found))
@@ -208,11 +196,17 @@ def _row(each: Variant, asked: Sequence[str], secrets: Sequence[str]) -> dict[st
         row[f"{secret}: worst leak"] = spread(worst)
         row[f"{secret}: by"] = "; ".join(dict.fromkeys(how(entry) for entry in worst))
     restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
-    floors, reported = ([getattr(entry, name) for entry in restored] for name in ("floor", "reported"))
+    floors = [entry.floor for entry in restored if entry.floor is not None]
     row["restored SSIM"] = spread(restored)
-    row["SSIM from the answer alone"] = number("ssim", statistics.mean(floors)) if restored else ""
-    row["SSIM, the paper"] = number("ssim", next((value for value in reported if value is not None), None))
+    row["SSIM from the answer alone"] = number("ssim", statistics.mean(floors)) if floors else ""
+    for measure, name in (("target_accuracy_lost", "points lost"), ("ssim", "SSIM")):
+        row[f"the paper: {name} below"] = number(measure, _reported(each, measure))
     return row
+
+
+def _reported(each: Variant, measure: str) -> float | None:
+    """The paper's figure for that measure, if a line has one."""
+    return next((line.reported for line in each.lines if line.measure == measure and line.reported is not None), None)
 
 
 def _lost(each: Variant, target: str) -> str:

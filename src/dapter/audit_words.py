@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from dapter.audit_lines import IMAGE, LEAK, Variant, attack_key, attacks_on, how, mean, spread
+from dapter.audit_lines import IMAGE, LEAK, Variant, attack_key, attacks_on, mean, spread
 from dapter.checks import FLAGS
-from dapter.tables import interval, number, text, wording
+from dapter.tables import how, interval, number, text, wording
 from dapter.types import Measurement
 
 Rows = list[list[str]]

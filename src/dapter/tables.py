@@ -85,6 +85,9 @@ _WORDS = {
     "latency_ms": Wording("latency at 224 px, one thread", "ms", 1, ",.1f"),
 }
 
+DIALS = {"lam": "λ", "budget_bits": "bits"}
+"""The settings that a defence trades accuracy for secrecy with, and how they are written."""
+
 _COLUMNS = {
     "before, %": "target_accuracy_original",
     "after, %": "target_accuracy",
@@ -240,12 +243,34 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
+def how(line: Measurement) -> str:
+    """The attack and those of its settings that are words, and its share of labels if that is not all."""
+    settings = line.settings.get("attack", {})
+    named = [value for value in settings.values() if isinstance(value, str) and value != "scratch"]
+    share = settings.get("share", 1)
+    less = [f"{100 * share:g} % of labels"] if share != 1 else []
+    return " ".join([line.attack or "", *dict.fromkeys(named), *less]).strip()
+
+
 def leak_table(measurements: Iterable[Measurement]) -> str:
     """What attacks learned, as a Markdown table: a row an attack, and in bold the headline of each secret.
 
     Shown is the measure by which leaks are told: AUC for two classes, else balanced accuracy; SSIM for images.
     """
-    header = ["defence", "λ", "seed", "secret", "attack", "measure", "value", "floor", "ceiling", "leak", "n", "flags"]
+    header = [
+        "defence",
+        "dial",
+        "seed",
+        "secret",
+        "attack",
+        "measure",
+        "value",
+        "floor",
+        "ceiling",
+        "leak",
+        "n",
+        "flags",
+    ]
     found = [entry for entry in measurements if entry.attack is not None]
     two = {entry.secret for entry in found if entry.measure == "secret_auc"}
     rows = []
@@ -257,16 +282,15 @@ def leak_table(measurements: Iterable[Measurement]) -> str:
 
 
 def _leak_row(entry: Measurement) -> list[str]:
-    attack = entry.settings.get("attack", {})
-    how = [str(attack[name]) for name in ("family", "inputs", "objective", "prior") if attack.get(name)]
+    dial = [f"{words} {plain(entry.settings[name])}" for name, words in DIALS.items() if name in entry.settings]
     worst = entry.measure == "leak"
     value = [_three(entry.value), f"[{_three(entry.low)}, {_three(entry.high)}]"]
     row = [
         entry.defence,
-        plain(entry.settings["lam"]) if "lam" in entry.settings else "",
+        ", ".join(dial),
         "" if entry.seed is None else str(entry.seed),
         entry.secret or "",
-        " ".join([entry.attack or "", *how]),
+        how(entry),
         "worst leak" if worst else entry.measure.removeprefix("secret_").replace("_", " "),
         " ".join(value),
         _three(entry.floor),
