@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from dapter import cli
 from dapter.data import load_data
@@ -9,7 +10,7 @@ from dapter.loop import Plan
 from dapter.nets.classifiers import build_classifier
 from dapter.service.classifier import Classifier, Service
 from dapter.train import train
-from study_pages import content, read_key, write_answers
+from study_pages import content, read_key, shown, write_answers
 
 DATA = ["--data", "faces", "--n", "400", "--size", "16"]
 
@@ -76,6 +77,51 @@ def test_wrong_use_names_the_cure(run_folder, tmp_path, capsys, more, data, mess
     assert make(run_folder, tmp_path / "out", *more, data=data) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """What somebody else's tool made of images, and a table of them."""
+    rows = ["file,shape,shade"]
+    for number in range(24):
+        for folder, times in (("originals", 10), ("protected", 5)):
+            path = tmp_path / folder / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), (times * number, 0, 0)).save(path)
+        rows.append(f"{number}.png,{('disc', 'square')[number % 2]},dark")
+    (tmp_path / "labels.csv").write_text("\n".join(rows))
+    given = {name: tmp_path / name for name in ("originals", "protected")}
+    return [*(f"--{name}={path}" for name, path in given.items()), f"--labels={tmp_path / 'labels.csv'}"]
+
+
+def test_a_study_of_somebody_elses_tool_needs_two_folders_and_a_table(folders, tmp_path, capsys):
+    asked = ["study", "make", *folders, "--secret", "shape", "--out", str(tmp_path / "out"), "--images=16", "--gold=8"]
+    assert cli.main(asked) == 0
+    page = tmp_path / "out" / "study.html"
+    assert "real people" in capsys.readouterr().out
+    key = read_key(page)
+    reds = {}
+    for item in content(page)["items"]:
+        (red,) = set(shown(item)[..., 0].flatten().tolist())
+        reds.setdefault(item["kind"], set()).add(red)
+        number = red // {"gold": 10, "payload": 5}[item["kind"]]
+        assert key[item["id"]]["label"] == ("disc", "square")[number % 2]
+    assert (len(reds["payload"]), len(reds["gold"])) == (16, 8)
+    measurement = json.loads((tmp_path / "out" / "study.json").read_text())["measurement"]
+    assert (measurement["defence"], measurement["data"], measurement["target"]) == ("tool", "folder", "")
+    answers = write_answers(page, "a.csv", lambda row, _: row["label"])
+    assert cli.main(["study", "score", str(answers), "--key", str(page.with_name("key.csv"))]) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--originals", "a", "--protected", "b"]])
+def test_half_of_what_is_needed_is_not_enough(tmp_path, capsys, more):
+    assert cli.main(["study", "make", "--secret", "shape", "--out", str(tmp_path / "out"), *more]) == 2
+    assert "Cure: --run, or --originals, --protected and --labels" in capsys.readouterr().err
+
+
+def test_a_run_and_folders_are_one_too_many(run_folder, folders, tmp_path, capsys):
+    assert make(run_folder, tmp_path / "out", "--secret", "Smiling", *folders) == 2
+    assert "Cure: one of them" in capsys.readouterr().err
 
 
 def test_damaged_answers_end_with_1(run_folder, tmp_path, capsys):

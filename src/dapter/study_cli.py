@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
@@ -11,6 +11,8 @@ from dapter.errors import UsageError
 from dapter.options import DataOptions
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from dapter.data import Data
     from dapter.runs import Run
 
@@ -19,15 +21,39 @@ WITHOUT_PEOPLE = ("faces", "cifar10", "cifar100", "mnist")
 
 
 @dataclass(frozen=True)
+class Shown:
+    """What a study can show.
+
+    Attributes:
+        originals, payloads: uint8 (N, H, W, 3), in the same order.
+        labels: of the secret, int64 (N,).
+        data: that the originals are of.
+        about: fields of the Measurements that will come of it.
+    """
+
+    originals: "np.ndarray"
+    payloads: "np.ndarray"
+    labels: "np.ndarray"
+    data: "Data"
+    about: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class StudyMake:
     """Write a web page that asks people what they recognise in payloads. It works offline, in any browser."""
 
-    run_folder: Annotated[Path, arg(name="run")]
-    """A run folder of `dapter train`."""
     secret: str
     """The label that people are asked for."""
     out: Path
     """A new folder: study.html for the raters; key.csv and study.json are for you alone."""
+    run_folder: Annotated[Path | None, arg(name="run")] = None
+    """A run folder of `dapter train`. Or, instead, the next three."""
+    originals: Path | None = None
+    """A folder of originals, for somebody else's tool."""
+    protected: Path | None = None
+    """What the tool made of them: one image for each, of the same name but for the suffix, and of the same size."""
+    labels: Path | None = None
+    """A CSV whose column `file` names the originals, and with the secret as another column."""
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     question: str | None = None
     """What people are asked. Default: which of the label's classes the picture shows."""
@@ -50,50 +76,78 @@ class StudyMake:
         Raises:
             UsageError: another data set than the run's, or a secret that people cannot be asked for.
         """
-        import numpy as np
-
-        from dapter.defences import name_of
         from dapter.figures import amplify
-        from dapter.runs import Run
-        from dapter.study import make_study, per_class
-        from dapter.train import load_defence
+        from dapter.study import make_study
 
-        run = Run.load(self.run_folder)
-        defence, data = load_defence(run), self._load(run)
-        classes = self._classes(data)
-        test = data.splits["test"]
-        labels = test.labels[self.secret]
-        each = per_class(len(classes), self.images, self.gold)
-        rows = np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(classes))])
-        originals = test.images[rows]
-        payloads = defence.protect(originals).pixels
-        settings = {**defence.settings(), "image_size": list(data.image_size)}
+        shown = self._of_run(self.run_folder) if self.run_folder else self._of_folders()
+        about = {**shown.about, "secret": self.secret, "data": shown.data.name, "data_digest": shown.data.digest}
+        settings = {**shown.about["settings"], "image_size": list(shown.data.image_size)}
         page = make_study(
-            originals,
-            amplify(payloads)[0] if self.amplified else payloads,
-            labels[rows],
-            classes,
+            shown.originals,
+            amplify(shown.payloads)[0] if self.amplified else shown.payloads,
+            shown.labels,
+            self._classes(shown.data),
             self.question or "Which of these fits the picture?",
             self.out / "study.html",
             seed=self.seed,
             images=self.images,
             gold=self.gold,
             threshold=self.threshold,
-            notice=_notice(data),
-            about={
-                "defence": name_of(defence),
-                "settings": {**settings, "amplified": True} if self.amplified else settings,
-                "data": data.name,
-                "target": "+".join(data.targets),
-                "secret": self.secret,
-                "seed": run.manifest["seed"],
-                "preset": run.manifest["preset"],
-                "data_digest": data.digest,
-            },
+            notice=_notice(shown.data),
+            about={**about, "settings": {**settings, "amplified": True} if self.amplified else settings},
         )
         print(f"The page for the raters is {page}. Keep everything else in {self.out} to yourself: it is the key")
-        if notice := _notice(data):
+        if notice := _notice(shown.data):
             print(f"The page says: {notice}")
+
+    def _of_run(self, folder: Path) -> "Shown":
+        """What a trained converter makes of the test images that the study needs."""
+        import numpy as np
+
+        from dapter.defences import name_of
+        from dapter.runs import Run
+        from dapter.study import per_class
+        from dapter.train import load_defence
+
+        if self.originals or self.protected or self.labels:
+            raise UsageError("a run and folders of images are both named. Cure: one of them")
+        run = Run.load(folder)
+        defence, data = load_defence(run), self._load(run)
+        classes, test = self._classes(data), data.splits["test"]
+        labels = test.labels[self.secret]
+        each = per_class(len(classes), self.images, self.gold)
+        rows = np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(len(classes))])
+        about = {
+            "defence": name_of(defence),
+            "settings": defence.settings(),
+            "target": "+".join(data.targets),
+            "seed": run.manifest["seed"],
+            "preset": run.manifest["preset"],
+        }
+        originals = test.images[rows]
+        return Shown(originals, defence.protect(originals).pixels, labels[rows], data, about)
+
+    def _of_folders(self) -> "Shown":
+        """Every image of somebody else's tool: nobody has learned from any of them."""
+        import numpy as np
+
+        from dapter.pairs import read_pairs
+        from dapter.subjects import Tool
+
+        if not (self.originals and self.protected and self.labels):
+            raise UsageError("nothing to show is named. Cure: --run, or --originals, --protected and --labels")
+        on_error = self.data.on_error or "raise"
+        subject = read_pairs(self.originals, self.protected, self.labels, secrets=(self.secret,), on_error=on_error)
+        assert isinstance(subject.defence, Tool)
+        splits = subject.data.splits
+        about = {"defence": subject.defence.name, "settings": {}, "target": "", "seed": None, "preset": None}
+        return Shown(
+            np.concatenate([split.images for split in splits.values()]),
+            np.concatenate([subject.defence.payloads[name] for name in splits]),
+            np.concatenate([split.labels[self.secret] for split in splits.values()]),
+            subject.data,
+            about,
+        )
 
     def _load(self, run: "Run") -> "Data":
         """The run's data set, with the secret."""
