@@ -9,12 +9,13 @@ from dapter.attacks.answer import AnswerOnly
 from dapter.attacks.as_is import AsIs
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
-from dapter.audit import audit, choose_attacks
+from dapter.audit import audit
 from dapter.defences import build_defence
 from dapter.errors import RunError, UsageError
 from dapter.leaks import LEAK
 from dapter.loop import Plan
 from dapter.runs import list_runs
+from dapter.suites import choose_attacks
 from planted import Planted, lowest_bit, make_secret_data, one_level
 
 PLAN = Plan(epochs=8, batch_size=32, bfloat16=False)
@@ -60,15 +61,15 @@ def test_identity_leaks_all_and_a_constant_image_nothing(both_ends):
 
 
 def test_every_line_can_be_judged_and_repeated(both_ends):
-    for line in both_ends:
+    attacked = [line for line in both_ends if line.attack]
+    for line in attacked:
         assert line.low <= line.value <= line.high
         assert line.n == 256
-        assert line.attack
         assert line.settings["image_size"] == [16, 16]
         assert line.settings["attack"]["seed"] == 0
         assert (line.target, line.data, line.preset, line.grade) == ("colour", "shapes", "tiny", "measured")
         assert json.loads(line.to_json())["code"]
-    secrets = {line.secret for line in both_ends}
+    secrets = {line.secret for line in attacked}
     assert secrets == {"shape", "image"}
     assert {line.attack for line in pick(both_ends, "ssim")} == {"answer_image", "as_is", "reconstruction"}
     assert pick(both_ends, "reprint_accuracy_colour", attack="as_is")[0].value > 0.9
@@ -131,6 +132,7 @@ def test_a_trained_defence_is_audited_with_the_necessity_check(trained, service,
     quick = Reconstruction("symmetric", "l2", width=4, plan=Plan(epochs=1, batch_size=32, augment=False))
     lines = audit([trained], service, data, attacks=(quick,), root=tmp_path, preset="tiny", source="a test")
     assert {line.secret for line in lines} == {"image", None}
+    assert len(pick(lines, "audit_core_minutes", "dapter")) == 1
     (needed,) = pick(lines, "necessity_accuracy", "dapter")
     assert needed.ceiling > 0.9
     assert ("service_not_needed" in needed.flags) == (needed.high >= needed.ceiling)
@@ -140,6 +142,15 @@ def test_a_trained_defence_is_audited_with_the_necessity_check(trained, service,
         assert {name: array.shape for name, array in pictures.items()} == dict.fromkeys(
             ("original", "payload", "restored"), (8, 16, 16, 3)
         )
+
+
+def test_the_processor_time_of_each_audit_is_told(both_ends):
+    floors = 4
+    for defence, cells in {"identity": floors + 1 + 3, "constant": floors + 1 + floors + 3}.items():
+        (line,) = pick(both_ends, "audit_core_minutes", defence)
+        assert 0 < line.value < 5
+        assert line.settings["attack"] == {"cells": cells, "seeds": [0]}
+        assert line.attack is None
 
 
 def test_seeds_and_starts_differ(secret_data, service, tmp_path):

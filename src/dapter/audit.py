@@ -4,39 +4,44 @@ Every cell (a defence, an attack's settings, a seed) is a run folder: interrupte
 shared by all audits of the same data. Payloads are converted once for all attacks.
 """
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from dapter import defences
 from dapter.attacks import Attack, name_of
-from dapter.cells import Subject, attack_key, is_floor, run_cell
+from dapter.cells import attack_key, open_cell, run_cell
 from dapter.data import Data
 from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
 from dapter.leaks import Finding, find_leaks
 from dapter.necessity import measure_necessity
-from dapter.plugins import find, names
 from dapter.runs import Run, code_version, environment, fingerprint
 from dapter.scoring import SAMPLE, score_images
 from dapter.service.classifier import Service
-from dapter.train import load_defence
-from dapter.types import PRESETS, Measurement
+from dapter.spent import Spent, read_spent
+from dapter.subjects import CALIBRATION, Subject, load_subject
+from dapter.suites import choose_attacks
+from dapter.tasks import Asked, list_tasks
+from dapter.types import Measurement
+from dapter.workers import run_tasks
 
-CALIBRATION = "constant"
-"""The defence that sends nothing: an attack that reads something from it is marked wherever it is used."""
+SHARED = "shared"
+"""In the folder of an audit that is at work: the images and payloads that all workers read."""
 
 
 def audit(
-    subjects: Sequence[Run | Path | str | Defence],
-    service: Service,
+    subjects: Sequence[Run | Path | str | Defence | Subject],
+    service: Service | None,
     data: Data,
     *,
     attacks: Sequence[str | Attack] = ("all",),
     seeds: int | Sequence[int] = 1,
     root: Path = Path("runs"),
     preset: str = "cpu",
+    workers: int = 1,
     source: str = "",
 ) -> list[Measurement]:
     """Attack every subject with every attack and every seed.
@@ -46,23 +51,54 @@ def audit(
     folder `audit-...` under `root`, the cells under `root/attacks`.
 
     Args:
-        subjects: run folders of `train`, defences that are trained or have nothing to train, or names of the latter.
-        service: the one that the defences were trained against.
+        subjects: run folders of `train`, defences that are trained or have nothing to train, names of the latter, or
+            what `read_pairs` gives.
+        service: the one that the defences were trained against; None, of a tool that was given as images only.
         data: attackers learn from `train`, are chosen on `val` and scored on `test`; its secrets are attacked.
         attacks: `all`, names of plug-ins, each with its suite of the preset, or attacks with their settings; those
             that see the answer alone (the floors) are always run.
         seeds: of the attacks: how many, or which.
         preset: the scale of the attacks, one of PRESETS.
+        workers: processes that attack, each on one thread; results are the same for any number. With more than 1, a
+            script needs `if __name__ == "__main__"`, as always with processes.
         source: the command that asked for it, for the record.
 
     Raises:
         UsageError: no such attack or preset, a subject that is not trained, or that belongs to other data.
         CheckFailed: an attack broke its contract.
+        RunError: a worker process died.
     """
+    run = run_audit(
+        subjects,
+        service,
+        data,
+        attacks=attacks,
+        seeds=seeds,
+        root=root,
+        preset=preset,
+        workers=workers,
+        source=source,
+    )
+    return [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
+
+
+def run_audit(
+    subjects: Sequence[Run | Path | str | Defence | Subject],
+    service: Service | None,
+    data: Data,
+    *,
+    attacks: Sequence[str | Attack] = ("all",),
+    seeds: int | Sequence[int] = 1,
+    root: Path = Path("runs"),
+    preset: str = "cpu",
+    workers: int = 1,
+    source: str = "",
+) -> Run:
+    """The same as `audit`; gives the run folder that holds the lines."""
     if not subjects or seeds in (0, ()):
         raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
-    found = [_load(subject, service, data) for subject in subjects]
-    chosen = choose_attacks(attacks, preset, bool(data.secrets))
+    found = [load_subject(subject, service, data) for subject in subjects]
+    chosen = choose_attacks(attacks, preset, bool(data.secrets), any(subject.white_box for subject in found))
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     manifest = {
         "kind": "audit",
@@ -72,77 +108,49 @@ def audit(
         "seeds": list(wanted),
         "preset": preset,
     }
-    run = Run.open(root, f"audit-{data.name}-{'+'.join(data.targets)}", manifest)
+    run = Run.open(root, "-".join(filter(None, ["audit", data.name, "+".join(data.targets)])), manifest)
     with run.lock():
         if not run.done:
-            lines = list(_lines(found, chosen, wanted, Path(root), preset, source))
-            run.write_lines(RESULTS, [line.record() for line in _mark(lines)])
+            shared = run.path / SHARED
+            originals = Subject(build_defence("identity", {}).setup(), service, data)
+            kept = [each.kept_in(shared / str(place)) for place, each in enumerate([originals, *found])]
+            asked = Asked(kept[0], tuple(kept[1:]), tuple(chosen), wanted, Path(root), preset)
+            run_tasks(list_tasks(asked), asked, workers, shared, "cell")
+            run.write_lines(RESULTS, [line.record() for line in _mark(list(_lines(asked, source)))])
             run.finish()
-    return [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
+            shutil.rmtree(shared, ignore_errors=True)
+    return run
 
 
-def choose_attacks(attacks: Sequence[str | Attack], preset: str, secrets: bool = True) -> list[Attack]:
-    """The attacks with their settings, after the floors of what they are after; as for `audit`.
-
-    Args:
-        secrets: whether there are secret labels to attack.
-    """
-    if preset not in PRESETS:
-        raise UsageError(f"no preset named {preset!r}. There are: {', '.join(PRESETS)}")
-    suites: dict[str, tuple[Attack, ...]] = {name: find("attacks", name).suite(preset) for name in names("attacks")}
-    every = [attack for suite in suites.values() for attack in suite]
-    wanted: list[Attack] = []
-    for attack in attacks:
-        if isinstance(attack, Attack):
-            wanted.append(attack)
-        elif attack == "all":
-            wanted += every
-        elif attack in suites:
-            wanted += suites[attack]
-        else:
-            raise UsageError(f"no attack named {attack!r}. There are: all, {', '.join(suites)}")
-    wanted = [attack for attack in wanted if secrets or attack.goal != "secrets"]
-    if not wanted:
-        raise UsageError("nothing to attack. Cure: name an attack, and for recognition the data's secrets")
-    goals = {attack.goal for attack in wanted}
-    floors = [attack for attack in every if is_floor(attack) and attack.goal in goals]
-    return list({attack_key(attack): attack for attack in (*floors, *wanted)}.values())
-
-
-def _lines(
-    subjects: Sequence[Subject], attacks: Sequence[Attack], seeds: Sequence[int], root: Path, preset: str, source: str
-) -> Iterator[Measurement]:
-    """Every line of an audit."""
-    originals = Subject(build_defence("identity", {}).setup(), subjects[0].service, subjects[0].data)
+def _lines(asked: Asked, source: str) -> Iterator[Measurement]:
+    """Every line of an audit whose cells are done."""
+    originals, root, preset = asked.originals, asked.root, asked.preset
     test = originals.data.splits["test"].head(SAMPLE)
     perfect = score_images(test.images, test, originals.ask)
-    references = [attack.on_originals() for attack in attacks if attack.goal == "secrets" or is_floor(attack)]
-    ends = {seed: {attack_key(each): run_cell(each, originals, seed, root) for each in references} for seed in seeds}
-    originals.forget()
-    for subject in subjects:
+    ends = {
+        seed: {attack_key(each): run_cell(each, originals, seed, root) for each in asked.references}
+        for seed in asked.seeds
+    }
+    for subject in asked.subjects:
         constant = subject.record["defence"] == CALIBRATION
-        for seed in seeds:
-            cells = [run_cell(attack, subject, seed, root) for attack in attacks]
+        for seed in asked.seeds:
+            cells = [run_cell(attack, subject, seed, root) for attack in asked.attacks_on(subject)]
             for finding in find_leaks(cells, ends[seed], perfect, constant):
                 yield _line(finding, subject, preset, source)
-        subject.forget()
-        if any(True for _ in subject.defence.client().parameters()):
+        if asked.check_alone(subject) is not None:
+            assert isinstance(subject.defence, Defence)
+            assert subject.service is not None
             yield from measure_necessity(
                 subject.defence, subject.service, subject.data, root / "attacks", preset, source
             )
+        yield from _minutes(asked, subject, source)
 
 
 def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measurement:
-    score, data = finding.score, subject.data
-    return Measurement(
-        defence=subject.record["defence"],
-        settings={
-            **subject.record["settings"],
-            "image_size": list(data.image_size),
-            "attack": dict(finding.cell.settings),
-        },
-        data=data.name,
-        target="+".join(data.targets),
+    score = finding.score
+    return _report(
+        subject,
+        {"attack": dict(finding.cell.settings)},
         secret=score.secret,
         attack=finding.cell.attack,
         measure=score.measure,
@@ -153,13 +161,45 @@ def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measu
         floor=finding.floor,
         ceiling=finding.ceiling,
         leak=finding.leak,
-        flags=finding.flags,
-        seed=subject.seed,
+        flags=(*finding.flags, *subject.flags),
         preset=preset,
         source=source,
+    )
+
+
+def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measurement]:
+    """What auditing this subject alone takes of processors; nothing if a part of it is not known.
+
+    In it are floors and ceilings, although other audits of the same data share them, and the necessity check.
+    """
+    pairs = [(asked.originals, asked.references), (subject, asked.attacks_on(subject))]
+    cells = {
+        open_cell(attack, each, seed, asked.root)
+        for each, attacks in pairs
+        for attack in attacks
+        for seed in asked.seeds
+    }
+    alone = asked.check_alone(subject)
+    spent = Spent.total(map(read_spent, [*cells, alone] if alone else cells))
+    if spent is not None:
+        about = {"attack": {"cells": len(cells), "seeds": list(asked.seeds)}}
+        minutes = spent.core_seconds / 60
+        yield _report(subject, about, measure="audit_core_minutes", value=minutes, preset=asked.preset, source=source)
+
+
+def _report(subject: Subject, settings: dict[str, Any], **fields: Any) -> Measurement:
+    """A line about a subject."""
+    data = subject.data
+    return Measurement(
+        defence=subject.record["defence"],
+        settings={**subject.record["settings"], "image_size": list(data.image_size), **settings},
+        data=data.name,
+        target="+".join(data.targets),
+        seed=subject.seed,
         code=code_version(),
         data_digest=data.digest,
         environment=environment(),
+        **fields,
     )
 
 
@@ -175,20 +215,3 @@ def _mark(lines: Sequence[Measurement]) -> list[Measurement]:
 
 def _identity(line: Measurement) -> str:
     return fingerprint([line.attack, line.settings.get("attack"), line.secret, line.measure])
-
-
-def _load(subject: Run | Path | str | Defence, service: Service, data: Data) -> Subject:
-    """A subject from what the caller gave."""
-    if isinstance(subject, str) and subject in names("defences"):
-        subject = build_defence(subject, {}).setup()
-        if subject.learner.optimizers:
-            raise UsageError(f"{defences.name_of(subject)} is not trained. Cure: `dapter train`, then audit its run")
-    if isinstance(subject, Defence):
-        if not hasattr(subject, "learner"):
-            raise UsageError("this defence has no networks yet. Cure: train it, or audit the run folder of `train`")
-        return Subject(subject, service, data)
-    run = Run.load(subject.path if isinstance(subject, Run) else subject)
-    defence, manifest = load_defence(run), run.manifest
-    if manifest["service"] != service.digest or manifest["data"]["digest"] != data.digest:
-        raise UsageError(f"{run.path} was trained with another service or data set. Cure: give the same ones")
-    return Subject(defence, service, data, manifest["seed"])

@@ -16,6 +16,8 @@ FLAGS: Mapping[str, str] = {
     "unaware": "It never saw a payload while it learned: that it fails is no protection. Cure: read the other attacks",
     "answer_says_more": "The answer to the payload says more of it than that to the original: it is hidden there",
     "no_room": "Originals say no more than the answer, so the leak has no scale. Cure: another secret",
+    "client_not_given": "Only images were given, not the client part: no attack that knows it was tried. Cure: give it",
+    "no_service": "No service was given: the floor is how frequent values are, so leaks hold what an answer says",
     "service_not_needed": "A network of the converter's size answers as well by itself: the cloud is not needed",
 }
 """Each flag, what it means and what to do."""

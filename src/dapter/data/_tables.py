@@ -2,12 +2,12 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from dapter.data import UNKNOWN
+from dapter.data import SPLITS, UNKNOWN
 from dapter.data._files import need_file
 from dapter.errors import DataError
 
@@ -59,6 +59,36 @@ def read_csv(path: Path, cure: str, columns: Sequence[str] = ("file",)) -> dict[
         raise DataError(f"{path}: a column without a name, or two of one name: {', '.join(header)}. Cure: {cure}")
     table = _by_file(path, lines, len(header), header.index(columns[0]), cure)
     return {file: dict(zip(header, row, strict=True)) for file, row in table.items()}
+
+
+def label_rows(
+    rows: Sequence[Mapping[str, str]], path: Path, cure: str
+) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
+    """Labels and their classes, from rows of `read_csv`: every column is a label but `file` and `split`.
+
+    The column `identity` comes last.
+    """
+    names = [name for name in rows[0] if name not in ("file", "split", "identity")]
+    labels, classes = {}, {}
+    for name in (*names, *({"identity"} & set(rows[0]))):
+        values = [row[name] for row in rows]
+        classes[name] = sort_classes(values)
+        labels[name] = index_in(classes[name], values, path, cure)
+    return labels, classes
+
+
+def split_rows(rows: Sequence[Mapping[str, str]], path: Path) -> np.ndarray | None:
+    """The column `split`; None if there is none.
+
+    Raises:
+        DataError: something that is no split.
+    """
+    if "split" not in rows[0]:
+        return None
+    split = [row["split"] for row in rows]
+    if strange := sorted(set(split) - set(SPLITS)):
+        raise DataError(f"{path}: {strange[0]!r} is no split. Cure: one of {', '.join(SPLITS)} in each row")
+    return np.array(split)
 
 
 def _by_file(

@@ -4,11 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
-from dapter.data import SPLITS, Dataset, Table
+from dapter.data import Dataset, Table
 from dapter.data._files import read_images
-from dapter.data._tables import index_in, inside, read_csv, sort_classes
+from dapter.data._tables import inside, label_rows, read_csv, split_rows
 from dapter.errors import DataError, UsageError
 from dapter.imagefile import SUFFIXES
 
@@ -61,18 +59,4 @@ class Folder(Dataset):
         root = table.parent if self.root is None else Path(self.root)
         images = read_images([inside(root, file, table) for file in rows], self.size, self.on_error)
         kept = [list(rows.values())[row] for row in images.kept]
-        labels, classes = {}, {}
-        for name in (*columns, *({"identity"} & set(kept[0]))):
-            values = [row[name] for row in kept]
-            classes[name] = sort_classes(values)
-            labels[name] = index_in(classes[name], values, table, _CURE)
-        return Table(images.pixels, labels, classes, _read_split(table, kept), images.skipped)
-
-
-def _read_split(table: Path, rows: list[dict[str, str]]) -> np.ndarray | None:
-    if "split" not in rows[0]:
-        return None
-    split = [row["split"] for row in rows]
-    if strange := sorted(set(split) - set(SPLITS)):
-        raise DataError(f"{table}: {strange[0]!r} is no split. Cure: one of {', '.join(SPLITS)} in each row")
-    return np.array(split)
+        return Table(images.pixels, *label_rows(kept, table, _CURE), split_rows(kept, table), images.skipped)

@@ -17,6 +17,7 @@ from dapter.processes import from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed
 from dapter.service.classifier import Classifier, Service
 from dapter.service.load import load_service, save_classifier
+from dapter.spent import noted
 
 SAMPLE = 5000
 """Images that the normalisation is computed from."""
@@ -95,7 +96,9 @@ def train_service(
                 torch.manual_seed(derive_seed(seed, "init", target))
                 net = build_classifier(arch, len(classes), width, stem)
                 classifier = Classifier(net, target, classes, *_normalisation(data.splits["train"]))
-                _train(_ClassifierLearner(classifier, learning_rate), data, plan, Run(run.path / target), seed)
+                learner = _ClassifierLearner(classifier, learning_rate)
+                with noted(run) if is_first() else nullcontext():
+                    _train(learner, data, plan, Run(run.path / target), seed)
                 from_first(partial(save_classifier, _file(run, target), classifier.cpu()))
         from_first(run.finish)
         for target in data.targets:
