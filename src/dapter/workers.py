@@ -1,0 +1,161 @@
+"""Tasks that do not depend on one another, done by this process or by several, each on one thread.
+
+Two processes with a thread each train two networks much faster than one process with two threads trains them one
+after the other. A task gives the same result either way: it computes on one thread, and keeps what it does in files.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from dapter.errors import RunError, UsageError
+from dapter.processes import pick_device
+from dapter.sharing import hand_over, take_over
+
+LOG = "workers.log"
+"""In the folder of the work: what the worker processes said."""
+
+_common: Any = None
+"""In a worker process: what all tasks have in common."""
+
+
+class Task(Protocol):
+    """A piece of work that keeps its result in files, and resumes if it was interrupted."""
+
+    @property
+    def title(self) -> str:
+        """What it does, in a few words."""
+
+    def run(self, common: Any) -> None:
+        """Do it; or nothing if it is done.
+
+        Args:
+            common: what all tasks need.
+        """
+
+
+def default_workers() -> int:
+    """One for each processor that this process may use; one if there is a GPU."""
+    if pick_device().type == "cuda":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_tasks(tasks: Sequence[Task], common: Any, workers: int, folder: Path, unit: str) -> None:
+    """Do all tasks, begun in their order; what is being done and how many are left is shown.
+
+    Args:
+        common: what they all need; with several workers it is handed over, its large arrays through files in `folder`.
+        workers: processes; with 1 this process does everything.
+        folder: for what the processes share, and for what they say.
+        unit: what a task is called.
+
+    Raises:
+        UsageError: no worker, or `common` cannot be handed over.
+        RunError: a worker died.
+    """
+    if workers < 1:
+        raise UsageError(f"{workers} workers can do nothing. Cure: 1 or more")
+    with tqdm(total=len(tasks), unit=unit, disable=None) as bar:
+        if min(workers, len(tasks)) < 2:
+            for place, task in enumerate(tasks):
+                _say(task, place, len(tasks))
+                with one_thread():
+                    task.run(common)
+                bar.update()
+        else:
+            _run_all(tasks, hand_over(common, folder), min(workers, len(tasks)), folder, bar)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread for a while, so that results do not depend on how many there are; not beside a GPU."""
+    threads = torch.get_num_threads()
+    if pick_device().type != "cuda":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _run_all(tasks: Sequence[Task], common: bytes, workers: int, folder: Path, bar: Any) -> None:
+    """Keep every worker busy; if one fails or this process is interrupted, stop the others, who will resume."""
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, spawn, _begin, (common, folder / LOG))
+    busy: dict[Future[None], Task] = {}
+    left = iter(enumerate(tasks))
+
+    def begin(count: int) -> None:
+        for place, task in _next(left, count):
+            _say(task, place, len(tasks))
+            busy[pool.submit(_do, task)] = task
+
+    try:
+        begin(workers)
+        while busy:
+            done, _ = wait(busy, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()
+                del busy[future]
+                bar.update()
+            begin(len(done))
+    except BrokenProcessPool as error:
+        titles = "; ".join(task.title for task in busy.values())
+        raise RunError(
+            f"a worker process died, often for want of memory, while these were at work: {titles}. What is done is "
+            f"kept; {folder / LOG} may say more. Cure: the same command resumes; fewer workers need less memory"
+        ) from error
+    finally:
+        if busy:
+            for child in set(multiprocessing.active_children()) - others:
+                child.terminate()
+        pool.shutdown(cancel_futures=True)
+
+
+def _next(left: Iterator[tuple[int, Task]], count: int) -> Iterator[tuple[int, Task]]:
+    for _ in range(count):
+        yield from (entry for entry in [next(left, None)] if entry is not None)
+
+
+def _say(task: Task, place: int, total: int) -> None:
+    tqdm.write(f"{place + 1} of {total} begins: {task.title}")
+
+
+def _begin(common: bytes, log: Path) -> None:
+    """A worker process begins."""
+    global _common
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops the others
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    sys.stdout = sys.stderr = log.open("a", buffering=1)
+    torch.set_num_threads(1)
+    _common = take_over(common)
+
+
+def _do(task: Task) -> None:
+    try:
+        task.run(_common)
+    except SystemExit:
+        os._exit(1)  # by SIGTERM; the pool would keep the process
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed would go on for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
