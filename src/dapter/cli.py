@@ -14,9 +14,10 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subcommand
 
-from dapter.audit_cli import Audit
+from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
-from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
+from dapter.export_cli import Export
+from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
 from dapter.study_cli import Study
 
 SHOWN = 20
@@ -100,12 +101,13 @@ class Service:
 
 @dataclass(frozen=True)
 class Train:
-    """Train a converter against a frozen service, measure it and write its report."""
+    """Train a converter against a frozen service, or one behind a URL, measure it and write its report."""
 
-    service: OmitArgPrefixes[ServiceOptions]
+    service: OmitArgPrefixes[ServiceOptions] = field(default_factory=ServiceOptions)
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
+    remote: OmitArgPrefixes[RemoteOptions] = field(default_factory=RemoteOptions)
     lam_range: tuple[float, float] | None = None
     """Train one converter for every λ in this range; --lam is what it is measured at."""
     start: Path | None = None
@@ -117,8 +119,9 @@ class Train:
         from dapter.runs import Run
         from dapter.train import train
 
-        preset = find_preset(self.training.preset)
-        service, data = self.service.load(), self.data.load()
+        preset, data = find_preset(self.training.preset), self.data.load()
+        remote = self.remote.connect(self.service, data, self.training.out)
+        service = self.service.load() if remote is None else self._stand_in(remote, data)
         run = train(
             self.converter.build(preset, self.lam_range, warm=self.start is not None),
             service,
@@ -129,7 +132,29 @@ class Train:
             start=None if self.start is None else Run.load(self.start),
             preset=self.training.preset,
         )
-        _finish([run], service, data, run.path / "report.html")
+        _finish([run], service, data, run.path / "report.html", remote)
+
+    def _stand_in(self, remote: Any, data: Any) -> Any:
+        """A service that was learned from the answers of one behind a URL."""
+        from dapter.presets import find_preset
+        from dapter.service.training import load_trained_service
+        from dapter.surrogate import WARNING, learn_surrogate
+
+        preset = find_preset(self.training.preset)
+        _say(f"Note: {WARNING}.")
+        run = learn_surrogate(
+            remote,
+            data,
+            send_originals=self.remote.send_originals,
+            plan=self.training.change(preset.service_plan),
+            arch=preset.arch,
+            width=preset.width,
+            seed=self.training.seed,
+            root=self.training.out,
+            preset=self.training.preset,
+        )
+        _say(f"{remote.cost}. What the service answered is in {remote.run.path}, its stand-in in {run.path}")
+        return load_trained_service(run)
 
 
 @dataclass(frozen=True)
@@ -275,14 +300,16 @@ Verb = (
     | Annotated[Tune, subcommand("tune")]
     | Annotated[Convert, subcommand("convert")]
     | Annotated[Report, subcommand("report")]
+    | Annotated[Attack, subcommand("attack")]
     | Annotated[Audit, subcommand("audit")]
+    | Annotated[Export, subcommand("export")]
     | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )
 
 
-def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path) -> None:
-    """Measure the runs, write their page and print the table."""
+def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path, remote: Any = None) -> None:
+    """Measure the runs, also on the service behind a URL if there is one, write their page and print the table."""
     from dapter.evaluate import evaluate
     from dapter.processes import is_first
     from dapter.report import table, write_report
@@ -291,6 +318,11 @@ def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path) -> None:
     found = [entry for run in runs for entry in evaluate(run, service, data, source=source)]
     if not is_first():
         return
+    if remote is not None:
+        from dapter.surrogate import measure_remote
+
+        found = [entry for run in runs for entry in measure_remote(run, service, remote, data, source=source)] + found
+        _say(f"{remote.cost}. The lines of the service itself come first; the others are of its stand-in")
     _say(table(found))
     write_report(runs, page)
     for run in runs:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dapter.errors import UsageError
 
-KINDS = {"attacks": "Attack", "data": "Dataset", "defences": "Defence"}
+KINDS = {"attacks": "Attack", "data": "Dataset", "defences": "Defence", "export": "Exporter"}
 """The folders that hold plug-ins, and the class of each that is the contract."""
 
 

@@ -31,7 +31,7 @@ class Film(nn.Module):
 
     def forward(self, condition: Tensor) -> list[tuple[Tensor, Tensor]]:
         """For a condition (N,), the (scale, shift) of each layer, each (N, C, 1, 1)."""
-        both = self.net(condition[:, None].float())[:, :, None, None]
+        both = self.net(condition[:, None].to(next(self.net.parameters()).dtype))[:, :, None, None]
         scale, shift = both.chunk(2, dim=1)
         return list(zip(scale.split(self.channels, 1), shift.split(self.channels, 1), strict=True))
 

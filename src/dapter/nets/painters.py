@@ -84,7 +84,8 @@ class Painter(nn.Module):
 
     def paint(self, indices: Tensor, like: Tensor) -> Tensor:
         """The picture of chosen stamps, int64 (N, cells), in the size and on the device of the images `like`."""
-        return self._paint(F.one_hot(indices.to(like.device), self.size).float(), like)
+        patches = self.alphabet()[indices.to(like.device)]
+        return _enlarge(patches.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 4, 2, 5), like)
 
     @torch.no_grad()
     def read(self, pictures: Tensor) -> Tensor:
@@ -111,10 +112,15 @@ class Painter(nn.Module):
         stamps = self.alphabet()
         grids = choice.transpose(1, 2).reshape(-1, self.size, self.grid, self.grid)
         cells = grids[:, :, None, :, None, :, None] * stamps[None, :, :, None, :, None, :]
-        canvas = cells.sum(dim=1).flatten(4).flatten(2, 3)
-        side = canvas.shape[-1]
-        rows, columns = (torch.arange(length, device=like.device) * side // length for length in like.shape[-2:])
-        return canvas.index_select(2, rows).index_select(3, columns)
+        return _enlarge(cells.sum(dim=1), like)
+
+
+def _enlarge(cells: Tensor, like: Tensor) -> Tensor:
+    """Stamps in their places, (N, 3, rows, s, columns, s), as pictures of the size of the images `like`."""
+    canvas = cells.flatten(4).flatten(2, 3)
+    side = canvas.shape[-1]
+    rows, columns = (torch.arange(length, device=like.device) * side // length for length in like.shape[-2:])
+    return canvas.index_select(2, rows).index_select(3, columns)
 
 
 def _block(inside: int, outside: int, stride: int) -> nn.Sequential:
