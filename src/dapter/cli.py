@@ -263,10 +263,10 @@ class Convert:
 
 @dataclass(frozen=True)
 class Report:
-    """Write one HTML page about one or more measured runs."""
+    """Write one HTML page about one or more measured runs, or about one audit."""
 
     run_folders: Positional[tuple[Path, ...]]
-    """Run folders of `dapter train`."""
+    """Run folders of `dapter train`, or one of `dapter audit`."""
     out: Path = Path("report.html")
     """The page."""
 
@@ -320,9 +320,13 @@ def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path, remote: An
         return
     if remote is not None:
         from dapter.surrogate import measure_remote
+        from dapter.tables import describe
 
-        found = [entry for run in runs for entry in measure_remote(run, service, remote, data, source=source)] + found
-        _say(f"{remote.cost}. The lines of the service itself come first; the others are of its stand-in")
+        _say(f"On the service behind the URL ({remote.target}):")
+        for run in runs:
+            for entry in measure_remote(run, service, remote, data, source=source):
+                _say(f"  {describe(entry)}")
+        _say(f"{remote.cost}. And on its stand-in:")
     _say(table(found))
     write_report(runs, page)
     for run in runs:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # the command line starts fast: what needs torch is imported 
     from dapter.loop import Plan
     from dapter.presets import Preset
     from dapter.service.classifier import Service
+    from dapter.service.remote import Remote
     from dapter.service.sources import Spec
 
 PresetName = Literal["tiny", "cpu", "paper"]
@@ -52,7 +53,7 @@ class DataOptions:
 class ServiceOptions:
     """Which frozen service; what it does not say about itself must be given."""
 
-    service: tuple[str, ...]
+    service: tuple[str, ...] = ()
     """A run folder of `dapter service train`; or files (.safetensors, .pt2, .onnx), the local folder of a Hugging Face
     image classifier, or package.module:name of a torch module, several for several classifiers."""
     service_target: str | None = None
@@ -70,12 +71,14 @@ class ServiceOptions:
         """The service.
 
         Raises:
-            UsageError: a run folder among several sources.
+            UsageError: none is named, or a run folder among several sources.
         """
         from dapter.runs import MANIFEST
         from dapter.service.load import load_service
         from dapter.service.training import load_trained_service
 
+        if not self.service:
+            raise UsageError("no service is named. Cure: --service")
         runs = [source for source in self.service if (Path(source) / MANIFEST).exists()]
         if runs and len(self.service) > 1:
             raise UsageError(f"{runs[0]} is a run folder among others. Cure: one run folder, or the files in them")
@@ -90,6 +93,45 @@ class ServiceOptions:
         }
         spec = cast("Spec", {name: value for name, value in given.items() if value is not None})
         return load_service(*self.service, **spec)
+
+
+@dataclass(frozen=True)
+class RemoteOptions:
+    """A service behind a URL, of which only the answers are known. Its originals are sent: see --send-originals."""
+
+    service_url: str | None = None
+    """Its URL, instead of --service: https://HOST/v2/models/NAME for the Open Inference Protocol, any for an adapter.
+    The environment variable DAPTER_SERVICE_TOKEN holds its token. --service-target and --service-classes say what it
+    answers, where that is not what the data has."""
+    service_adapter: str | None = None
+    """How to ask a service that does not speak that protocol: package.module:function, which takes the URL and images,
+    uint8 (N, height, width, 3), and gives scores (N, classes) or N labels."""
+    query_limit: int = 0
+    """The most images that may ever be sent to it."""
+    query_price: float | None = None
+    """What one image costs, to show what was spent."""
+    send_originals: bool = False
+    """The images of --data may be sent to the service as they are, to learn what it answers. They must be your own,
+    public images, never your users'."""
+
+    def connect(self, service: ServiceOptions, data: "Data", root: Path) -> "Remote | None":
+        """The service, of which nothing has been asked yet; None without a URL.
+
+        Raises:
+            UsageError: a service as well as a URL, or it is not known what it answers.
+        """
+        from dapter.service.remote import Remote, find_adapter
+
+        if self.service_url is None:
+            return None
+        if service.service:
+            raise UsageError("--service and --service-url. Cure: one of them")
+        target = service.service_target or next(iter(data.targets), None)
+        if target is None or not (service.service_classes or target in data.classes):
+            raise UsageError("it is not known what the service answers. Cure: --service-target and --service-classes")
+        ask = None if self.service_adapter is None else find_adapter(self.service_adapter)
+        classes = service.service_classes or data.classes[target]
+        return Remote(self.service_url, target, classes, self.query_limit, self.query_price, ask, root)
 
 
 @dataclass(frozen=True)

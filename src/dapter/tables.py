@@ -35,6 +35,9 @@ _WORDS = {
     "agreement_jpeg_q75": Wording("same answer after JPEG quality 75", "%", 100, ".1f"),
     "payload_bytes_features": Wording("bytes on the wire, features", "bytes", 1, ",.0f"),
     "target_accuracy_lost": Wording("accuracy of the answer lost", "points", 100, ".1f"),
+    "api_agreement": Wording("same answer of the service behind the URL as for the original", "%", 100, ".1f"),
+    "api_accuracy": Wording("accuracy of the service behind the URL", "%", 100, ".1f"),
+    "surrogate_agreement": Wording("the stand-in answers originals as that service does", "%", 100, ".1f"),
     "leak": Wording("leak", form=".2f"),
     "secret_accuracy": Wording("accuracy", "%", 100, ".1f"),
     "secret_balanced_accuracy": Wording("balanced accuracy", "%", 100, ".1f"),
@@ -126,6 +129,11 @@ def interval(entry: Measurement, join: str = " to ") -> str:
     if entry.low is None or entry.high is None:
         return ""
     return join.join(number(entry.measure, bound) for bound in (entry.low, entry.high))
+
+
+def describe(entry: Measurement) -> str:
+    """One figure in a line: its name, value, interval and number of images."""
+    return f"{wording(entry.measure).label}: {text(entry.measure, entry.value)} ({interval(entry)}, n = {entry.n:,})"
 
 
 def pick(found: Iterable[Measurement], measure: str, target: str | None = None) -> Measurement | None:
