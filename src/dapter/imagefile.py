@@ -19,7 +19,13 @@ LOSSLESS: dict[str, dict[str, object]] = {"PNG": {"optimize": True}, "WEBP": {"l
 LOSSY = ("JPEG", "WEBP")
 
 
-def open_image(source: Path | bytes, size: tuple[int, int] | None = None, *, square: bool = False) -> np.ndarray:
+def open_image(
+    source: Path | bytes,
+    size: tuple[int, int] | None = None,
+    *,
+    square: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> np.ndarray:
     """Open one image as 8-bit RGB, uint8 (H, W, 3).
 
     The camera's orientation is applied, transparency is laid over grey, 16-bit images are scaled to 8 bits, of
@@ -29,15 +35,16 @@ def open_image(source: Path | bytes, size: tuple[int, int] | None = None, *, squ
         source: a file, or the bytes of one.
         size: (height, width) to resize to, Lanczos; the aspect ratio is not kept. None: as it is.
         square: take the centre square before resizing.
+        max_pixels: more are refused before they are unpacked.
 
     Raises:
-        DataError: missing, not an image, damaged, or over MAX_PIXELS.
+        DataError: missing, not an image, damaged, or over `max_pixels`.
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{name}: {image.width} x {image.height} is over {MAX_PIXELS} pixels. Cure: shrink it")
+            if image.width * image.height > max_pixels:
+                raise DataError(f"{name}: {image.width} x {image.height} is over {max_pixels} pixels. Cure: shrink it")
             if size is not None:
                 image.draft("RGB", (max(size), max(size)))
             rgb = _to_rgb(ImageOps.exif_transpose(image))
