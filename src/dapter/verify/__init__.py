@@ -16,7 +16,14 @@ from dapter.verify.graphs import graph_faults
 from dapter.verify.limits import CLAIMS, MANIFEST, RESULTS, SIGNATURE, WEIGHTS
 from dapter.verify.manifest import compare_files, read_manifest
 from dapter.verify.problems import Broken, Problem
-from dapter.verify.signature import compare_signature, fingerprint, load_key, read_signature
+from dapter.verify.signature import (
+    Identity,
+    compare_signature,
+    fingerprint,
+    load_key,
+    read_signature,
+    read_sigstore,
+)
 from dapter.verify.weights import mobile_faults, weights_faults
 
 
@@ -26,7 +33,7 @@ class Release:
 
     Attributes:
         path: the folder.
-        signer: SHA-256 of the public key (PEM) that signed it, 64 hex digits.
+        signer: SHA-256 of the public key (PEM) that signed it, 64 hex digits; or the name that Sigstore vouches for.
         manifest: release.json.
         claims: claims.json.
         results: the lines of results.jsonl.
@@ -73,7 +80,7 @@ class Findings:
 
     Attributes:
         problems: everything that is wrong; none: the release was verified.
-        signer: SHA-256 of the public key that was given.
+        signer: who was asked for, as in `Release`.
         release: what could be read of it, verified or not; None without a usable manifest.
     """
 
@@ -82,28 +89,36 @@ class Findings:
     signer: str
     release: Release | None
 
+    def require(self) -> Release:
+        """The release, if nothing is wrong with it.
 
-def verify_release(path: Path | str, key: Path | str) -> Release:
+        Raises:
+            CheckFailed: something is; the message lists all of it.
+        """
+        if not self.problems and self.release is not None:
+            return self.release
+        listed = "\n".join(f"  {problem}" for problem in self.problems)
+        raise CheckFailed(
+            f"{self.path} failed verification, do not use it:\n{listed}\nCure: get the release again from its maker"
+        )
+
+
+def verify_release(path: Path | str, key: Path | str | Identity) -> Release:
     """A release, once every rule holds.
 
     Args:
         path: the folder.
-        key: the provider's public key, a PEM file that you got in another way than with the release.
+        key: the provider's public key, a PEM file that you got in another way than with the release; or who signed it
+            by Sigstore.
 
     Raises:
         CheckFailed: something is wrong; the message lists all of it.
         UsageError: no folder, or no public key.
     """
-    found = inspect_release(path, key)
-    if found.problems or found.release is None:
-        listed = "\n".join(f"  {problem}" for problem in found.problems)
-        raise CheckFailed(
-            f"{found.path} failed verification, do not use it:\n{listed}\nCure: get the release again from its maker"
-        )
-    return found.release
+    return inspect_release(path, key).require()
 
 
-def inspect_release(path: Path | str, key: Path | str) -> Findings:
+def inspect_release(path: Path | str, key: Path | str | Identity) -> Findings:
     """Check every rule and list what is broken.
 
     Args:
@@ -112,18 +127,22 @@ def inspect_release(path: Path | str, key: Path | str) -> Findings:
     Raises:
         UsageError: no folder, or no public key.
     """
-    public = load_key(Path(key))
+    public = key if isinstance(key, Identity) else load_key(Path(key))
     folder = Folder.scan(Path(path))
     problems = list(folder.problems)
     manifest = _manifest(folder, problems)
     uncovered = compare_files(manifest, folder) if manifest else []
     problems += uncovered
     try:
-        signed = read_signature(folder.read(SIGNATURE), public)
+        data = folder.read(SIGNATURE)
+        if isinstance(public, Identity):
+            signed = read_sigstore(folder.root, data, public)
+        else:
+            signed = read_signature(data, public)
         problems += compare_signature(signed, folder.stamps, covered=bool(manifest) and not uncovered)
     except Broken as fault:
         problems.append(Problem("signature", SIGNATURE, str(fault)))
-    signer = fingerprint(public)
+    signer = public.name if isinstance(public, Identity) else fingerprint(public)
     if manifest is None:
         return Findings(folder.root, tuple(problems), signer, None)
     problems += _exports(folder, manifest)

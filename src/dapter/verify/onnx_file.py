@@ -13,7 +13,7 @@ from dapter.verify.problems import Broken
 from dapter.verify.protowire import Field, Reader, Schema
 
 MOST_PARTS = 4_000_000
-"""Messages and numbers of one file. Weights count as one each when they are raw bytes, as exporters write them."""
+"""Of one file, as `protowire.Reader` counts them. Weights that are raw bytes, as exporters write them, count as one."""
 
 SCHEMA: Schema = {
     "ModelProto": {

@@ -13,6 +13,9 @@ from dapter.verify.problems import Broken
 
 MAX_DEPTH = 16
 
+PART = 40
+"""What a message or text costs, in numbers: about its memory."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -40,8 +43,8 @@ class Reader:
         """Make a reader.
 
         Args:
-            most: messages, numbers and bytes of packed numbers in all; bounds the memory, which can exceed the file's
-                size many times.
+            most: numbers, bytes of packed numbers, and PART for each message or text, in all; bounds the memory, which
+                can exceed the file's size many times.
             refused: what fields are that the schema leaves out, for the message.
         """
         self._schema, self._left, self._refused = schema, most, refused
@@ -76,7 +79,7 @@ class Reader:
             return _numbers(known, wire, value, where)
         if wire != 2:
             raise Broken(f"has {where} in a wrong form")
-        self._spend(1)
+        self._spend(PART)
         if known.kind == "bytes":
             return [value]
         if known.kind == "text":

@@ -6,9 +6,10 @@ github.com/secure-systems-lab/dsse (protocol 1.0.0).
 """
 
 import base64
-import binascii
+import contextlib
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,19 @@ BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://model_signing/signature/v1.0"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who signs without a key of their own, by Sigstore.
+
+    Attributes:
+        name: such as an e-mail address, as in the certificate.
+        issuer: the URL of the OpenID Connect provider that vouches for the name.
+    """
+
+    name: str
+    issuer: str
 
 
 def load_key(path: Path) -> "EllipticCurvePublicKey":
@@ -64,20 +78,36 @@ def read_signature(data: bytes, key: "EllipticCurvePublicKey") -> dict[str, str]
     Raises:
         Broken: not a signature of this key, or not of this form.
     """
-    bundle = strict_json.loads(data)
-    try:
+    with _form():
+        bundle = strict_json.loads(data)
         if bundle["mediaType"] != BUNDLE:
             raise Broken(f"is of type {ascii(bundle['mediaType'])[:80]}, not {BUNDLE}")
         _check_hint(bundle["verificationMaterial"], key)
-        envelope = bundle["dsseEnvelope"]
-        if envelope["payloadType"] != PAYLOAD:
-            raise Broken(f"signs {ascii(envelope['payloadType'])[:80]}, not {PAYLOAD}")
-        (signature,) = envelope["signatures"]
-        payload = base64.b64decode(envelope["payload"], validate=True)
-        _check(key, base64.b64decode(signature["sig"], validate=True), payload)
+        _check_names(bundle)
+        signature, payload = _open(bundle)
+        _check(key, signature, payload)
         return _resources(strict_json.loads(payload))
-    except (KeyError, TypeError, ValueError, AttributeError, binascii.Error) as error:
-        raise Broken(f"is not of the form of an OpenSSF model signature ({type(error).__name__}: {error})") from error
+
+
+def read_sigstore(folder: Path, data: bytes, signer: Identity) -> dict[str, str]:
+    """What was signed without a key: the SHA-256 of each file. Needs the `release` extra and, at first, a network.
+
+    Args:
+        folder: the release.
+        data: of model.sig.
+
+    Raises:
+        Broken: not a signature of that identity, or not of this form.
+        MissingExtra: `model-signing` is not installed.
+    """
+    config = need("model_signing.verifying", "release").Config()
+    config.use_sigstore_verifier(identity=signer.name, oidc_issuer=signer.issuer)
+    try:
+        config.verify(folder, folder / SIGNATURE)
+    except Exception as error:  # the library lets the errors of its network and its parsers through
+        raise Broken(f"is not a valid Sigstore signature of {signer.name} ({error})") from error
+    with _form():
+        return _resources(strict_json.loads(_open(strict_json.loads(data))[1]))
 
 
 def compare_signature(signed: Mapping[str, str], stamps: Mapping[str, Stamp], covered: bool) -> list[Problem]:
@@ -102,6 +132,49 @@ def _difference(signed: str | None, here: str | None) -> str:
     if signed is None:
         return "is not covered by the signature"
     return "was signed, but cannot be read or is missing" if here is None else "is not the file that was signed"
+
+
+@contextlib.contextmanager
+def _form() -> Iterator[None]:
+    """Turn what a misshapen signature raises into one message."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Broken(f"is not of the form of an OpenSSF model signature ({type(error).__name__}: {error})") from error
+
+
+def _open(bundle: Mapping[str, Any]) -> tuple[bytes, bytes]:
+    """The signature and the payload of a bundle's envelope."""
+    envelope = bundle["dsseEnvelope"]
+    if envelope["payloadType"] != PAYLOAD:
+        raise Broken(f"signs {ascii(envelope['payloadType'])[:80]}, not {PAYLOAD}")
+    (signature,) = envelope["signatures"]
+    return _decode(signature["sig"]), _decode(envelope["payload"])
+
+
+def _decode(text: str) -> bytes:
+    """Base64 that is written in the one usual way."""
+    data = base64.b64decode(text, validate=True)
+    if base64.b64encode(data).decode() != text:
+        raise Broken("holds base64 that is written in an unusual way")
+    return data
+
+
+def _check_names(bundle: Mapping[str, Any]) -> None:
+    """Raise unless a bundle says nothing beside the signature: what is not read could mean something to others."""
+    envelope = bundle["dsseEnvelope"]
+    material = bundle["verificationMaterial"]
+    said = [set(bundle), set(material), set(material["publicKey"]), set(envelope)]
+    said += [set(signature) for signature in envelope["signatures"]]
+    usual = [
+        {"mediaType", "verificationMaterial", "dsseEnvelope"},
+        {"publicKey", "tlogEntries"},
+        {"hint"},
+        {"payload", "payloadType", "signatures"},
+        {"sig", "keyid"},
+    ]
+    if said[: len(usual)] != usual or material["tlogEntries"] != [] or envelope["signatures"][0]["keyid"] != "":
+        raise Broken("says more than a signature with a key pair does")
 
 
 def _check_hint(material: Mapping[str, Any], key: "EllipticCurvePublicKey") -> None:
