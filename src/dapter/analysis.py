@@ -1,9 +1,10 @@
 """What an audit says of a converter beside its attacks: accuracy left, attention, ideal guesses, bounds, necessity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,27 @@ def key(subject: Subject) -> str:
     return fingerprint(subject.record)[:12]
 
 
+def report(subject: Subject, settings: Mapping[str, Any], **fields: Any) -> Measurement:
+    """A line about a subject.
+
+    Args:
+        settings: beside those of the defence.
+        fields: of the Measurement, where they are not the subject's.
+    """
+    data = subject.data
+    own = {
+        "defence": subject.record["defence"],
+        "data": data.name,
+        "target": "+".join(data.targets),
+        "seed": subject.seed,
+        "code": code_version(),
+        "data_digest": data.digest,
+        "environment": environment(),
+    }
+    beside = {"image_size": list(data.image_size), "subject": key(subject), **settings}
+    return Measurement(settings={**subject.record["settings"], **beside}, **{**own, **fields})
+
+
 def analyse(
     subject: Subject, found: Sequence[Measurement], root: Path, preset: str, source: str
 ) -> Iterator[Measurement]:
@@ -46,30 +68,18 @@ def analyse(
         root: of the run folders; classifiers of the necessity check are kept below it.
         preset, source: for the record.
     """
-    data = subject.data
-    report = partial(
-        Measurement,
-        defence=subject.record["defence"],
-        settings={**subject.record["settings"], "image_size": list(data.image_size), "subject": key(subject)},
-        data=data.name,
-        seed=subject.seed,
-        preset=preset,
-        source=source,
-        code=code_version(),
-        data_digest=data.digest,
-        environment=environment(),
-    )
-    joint = partial(report, target="+".join(data.targets))
-    yield from _answers(report, subject)
-    yield from _payloads(joint, subject)
-    yield from _ideal(joint, subject, found)
-    yield from _attention(report, subject)
-    if subject.trained and subject.service is not None and not isinstance(subject.defence, Tool):
-        for line in measure_necessity(subject.defence, subject.service, data, root / "attacks", preset, source):
-            yield replace(line, seed=subject.seed, settings={**line.settings, "subject": key(subject)})
+    line = partial(report, subject, {}, preset=preset, source=source)
+    yield from _answers(line, subject)
+    yield from _payloads(line, subject)
+    yield from _ideal(line, subject, found)
+    yield from _attention(line, subject)
+    defence, service, data = subject.defence, subject.service, subject.data
+    if subject.trained and service is not None and not isinstance(defence, Tool):
+        for needed in measure_necessity(defence, service, data, root / "attacks", preset, source):
+            yield replace(needed, seed=subject.seed, settings={**needed.settings, "subject": key(subject)})
 
 
-def _answers(report: Report, subject: Subject) -> Iterator[Measurement]:
+def _answers(line: Report, subject: Subject) -> Iterator[Measurement]:
     """What is left of the answer: for each classifier of the service a row of the matrix (DAPter, Table 4)."""
     test, after = subject.data.splits["test"], subject.observe("test").answers
     if subject.service is None or after is None:
@@ -79,7 +89,7 @@ def _answers(report: Report, subject: Subject) -> Iterator[Measurement]:
     for suffix, each in rates.items():
         for rate in each:
             if (rate.measure, suffix) != ("agreement", "_original"):
-                yield report(
+                yield line(
                     target=rate.target,
                     measure=f"{rate.measure}{suffix}",
                     value=rate.value,
@@ -91,11 +101,11 @@ def _answers(report: Report, subject: Subject) -> Iterator[Measurement]:
         if target in usual.logits:
             right = [(answer.labels()[target] == truth).astype(np.float64) for answer in (usual, after)]
             yield _entry(
-                partial(report, target=target), "target_accuracy_lost", mean_interval(right[0] - right[1]), len(truth)
+                partial(line, target=target), "target_accuracy_lost", mean_interval(right[0] - right[1]), len(truth)
             )
 
 
-def _payloads(report: Report, subject: Subject) -> Iterator[Measurement]:
+def _payloads(line: Report, subject: Subject) -> Iterator[Measurement]:
     """The payload as a picture, which says nothing of what it tells; and what only this defence can say of itself."""
     test, seen = subject.data.splits["test"], subject.observe("test")
     assert seen.payloads is not None
@@ -105,36 +115,32 @@ def _payloads(report: Report, subject: Subject) -> Iterator[Measurement]:
     if not payload.is_features:
         pictures["entropy_bits"] = payload.pixels[:SAMPLE]
     for measure, images in pictures.items():
-        yield _entry(report, measure, mean_interval(metrics.entropy_bits(images)), len(images))
+        yield _entry(line, measure, mean_interval(metrics.entropy_bits(images)), len(images))
     if not isinstance(subject.defence, Tool) and subject.service is not None:
         for fields in subject.defence.figures(test, payload, seen.answers):
-            yield report(**fields)
+            yield line(**fields)
 
 
-def _ideal(report: Report, subject: Subject, found: Sequence[Measurement]) -> Iterator[Measurement]:
+def _ideal(line: Report, subject: Subject, found: Sequence[Measurement]) -> Iterator[Measurement]:
     """`Acc_ideal` of each secret label, and times `Acc_vanilla`: the ceiling of its accuracy, for each attack seed."""
     data = subject.data
     ceilings = {
-        (line.secret, line.settings["attack"]["seed"]): (line.ceiling, line.n)
-        for line in found
-        if line.measure == "secret_accuracy" and line.ceiling is not None and line.n
+        (each.secret, each.settings["attack"]["seed"]): (each.ceiling, each.n)
+        for each in found
+        if each.measure == "secret_accuracy" and each.ceiling is not None and each.n
     }
     for secret in data.secrets if data.targets else ():
         ideal, n = ideal_accuracy(data.splits["train"], data.splits["test"], data.targets, secret)
-        yield _entry(partial(report, secret=secret), "secret_accuracy_ideal", ideal, n)
+        yield _entry(partial(line, secret=secret), "secret_accuracy_ideal", ideal, n)
         for (name, seed), (ceiling, count) in ceilings.items():
             if name == secret and ceiling is not None and count:
                 vanilla = Estimate(ceiling, *wilson(round(ceiling * count), count))
-                own = {**report.keywords["settings"], "attack": {"seed": seed}}
-                yield _entry(
-                    partial(report, secret=secret, settings=own),
-                    "secret_accuracy_ideal_vanilla",
-                    times_vanilla(ideal, vanilla),
-                    n,
-                )
+                product = times_vanilla(ideal, vanilla)
+                made = _entry(partial(line, secret=secret), "secret_accuracy_ideal_vanilla", product, n)
+                yield replace(made, settings={**made.settings, "attack": {"seed": seed}})
 
 
-def _attention(report: Report, subject: Subject) -> Iterator[Measurement]:
+def _attention(line: Report, subject: Subject) -> Iterator[Measurement]:
     """How far each classifier still looks at the same places; nothing where that cannot be seen."""
     images, payloads = subject.data.splits["test"].images[:ATTENTION], subject.observe("test").payloads
     if subject.service is None or payloads is None or not _looks(subject):
@@ -144,7 +150,7 @@ def _attention(report: Report, subject: Subject) -> Iterator[Measurement]:
             same = saliency.attention_consistency(classifier, images, payloads[:ATTENTION])
         except (MissingExtra, UsageError):  # no captum, or no convolution
             continue
-        yield _entry(partial(report, target=target), "attention_consistency", same, len(images))
+        yield _entry(partial(line, target=target), "attention_consistency", same, len(images))
 
 
 def _looks(subject: Subject) -> bool:
@@ -195,5 +201,5 @@ def _attention_pictures(subject: Subject, images: np.ndarray) -> dict[str, np.nd
         return {}
 
 
-def _entry(report: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
-    return report(measure=measure, value=estimate.value, low=estimate.low, high=estimate.high, n=n)
+def _entry(line: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
+    return line(measure=measure, value=estimate.value, low=estimate.low, high=estimate.high, n=n)

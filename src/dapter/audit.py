@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from dapter.analysis import analyse, keep_pictures, report
 from dapter.attacks import Attack, name_of
 from dapter.cells import attack_key, open_cell, run_cell
 from dapter.data import Data
@@ -17,8 +17,7 @@ from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
 from dapter.leaks import Finding, find_leaks
-from dapter.necessity import measure_necessity
-from dapter.runs import Run, code_version, environment, fingerprint
+from dapter.runs import Run, fingerprint
 from dapter.scoring import SAMPLE, score_images
 from dapter.service.classifier import Service
 from dapter.spent import Spent, read_spent
@@ -116,14 +115,14 @@ def run_audit(
             kept = [each.kept_in(shared / str(place)) for place, each in enumerate([originals, *found])]
             asked = Asked(kept[0], tuple(kept[1:]), tuple(chosen), wanted, Path(root), preset)
             run_tasks(list_tasks(asked), asked, workers, shared, "cell")
-            run.write_lines(RESULTS, [line.record() for line in _mark(list(_lines(asked, source)))])
+            run.write_lines(RESULTS, [line.record() for line in _mark(list(_lines(asked, source, run)))])
             run.finish()
             shutil.rmtree(shared, ignore_errors=True)
     return run
 
 
-def _lines(asked: Asked, source: str) -> Iterator[Measurement]:
-    """Every line of an audit whose cells are done."""
+def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
+    """Every line of an audit whose cells are done; keeps pictures of each subject in its folder."""
     originals, root, preset = asked.originals, asked.root, asked.preset
     test = originals.data.splits["test"].head(SAMPLE)
     perfect = score_images(test.images, test, originals.ask)
@@ -133,22 +132,20 @@ def _lines(asked: Asked, source: str) -> Iterator[Measurement]:
     }
     for subject in asked.subjects:
         constant = subject.record["defence"] == CALIBRATION
+        own = []
         for seed in asked.seeds:
             cells = [run_cell(attack, subject, seed, root) for attack in asked.attacks_on(subject)]
-            for finding in find_leaks(cells, ends[seed], perfect, constant):
-                yield _line(finding, subject, preset, source)
-        if asked.check_alone(subject) is not None:
-            assert isinstance(subject.defence, Defence)
-            assert subject.service is not None
-            yield from measure_necessity(
-                subject.defence, subject.service, subject.data, root / "attacks", preset, source
-            )
+            found = find_leaks(cells, ends[seed], perfect, constant)
+            own += [_line(finding, subject, preset, source) for finding in found]
+        yield from own
+        yield from analyse(subject, own, root, preset, source)
         yield from _minutes(asked, subject, source)
+        keep_pictures(subject, own, asked.attacks_on(subject), root, run)
 
 
 def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measurement:
     score = finding.score
-    return _report(
+    return report(
         subject,
         {"attack": dict(finding.cell.settings)},
         secret=score.secret,
@@ -184,23 +181,7 @@ def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measuremen
     if spent is not None:
         about = {"attack": {"cells": len(cells), "seeds": list(asked.seeds)}}
         minutes = spent.core_seconds / 60
-        yield _report(subject, about, measure="audit_core_minutes", value=minutes, preset=asked.preset, source=source)
-
-
-def _report(subject: Subject, settings: dict[str, Any], **fields: Any) -> Measurement:
-    """A line about a subject."""
-    data = subject.data
-    return Measurement(
-        defence=subject.record["defence"],
-        settings={**subject.record["settings"], "image_size": list(data.image_size), **settings},
-        data=data.name,
-        target="+".join(data.targets),
-        seed=subject.seed,
-        code=code_version(),
-        data_digest=data.digest,
-        environment=environment(),
-        **fields,
-    )
+        yield report(subject, about, measure="audit_core_minutes", value=minutes, preset=asked.preset, source=source)
 
 
 def _mark(lines: Sequence[Measurement]) -> list[Measurement]:

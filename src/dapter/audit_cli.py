@@ -54,6 +54,7 @@ class Audit:
         self._check()
         from dapter.audit import run_audit
         from dapter.evaluate import RESULTS
+        from dapter.report import write_report
         from dapter.tables import leak_table
         from dapter.types import Measurement
         from dapter.workers import default_workers
@@ -75,6 +76,7 @@ class Audit:
         for line in [*_missing(given), *_minutes(found)]:
             print(line)
         print(f"Every figure is in {done.path / RESULTS}")
+        print(f"The report is {write_report([done], done.path / 'report.html')}")
 
     def _check(self) -> None:
         folders = (self.originals, self.protected)

@@ -18,7 +18,9 @@ from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.export_cli import Export
 from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
+from dapter.release_cli import Release
 from dapter.study_cli import Study
+from dapter.verify_cli import Verify
 
 SHOWN = 20
 """Failures that a conversion shows; the rest is in a file."""
@@ -303,6 +305,8 @@ Verb = (
     | Annotated[Attack, subcommand("attack")]
     | Annotated[Audit, subcommand("audit")]
     | Annotated[Export, subcommand("export")]
+    | Annotated[Release, subcommand("release")]
+    | Annotated[Verify, subcommand("verify")]
     | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )
