@@ -16,6 +16,7 @@ from dapter.leaks import LEAK
 from dapter.loop import Plan
 from dapter.runs import list_runs
 from dapter.suites import choose_attacks
+from helpers import CLASSES, draw
 from planted import Planted, lowest_bit, make_secret_data, one_level
 
 PLAN = Plan(epochs=8, batch_size=32, bfloat16=False)
@@ -126,6 +127,28 @@ def test_an_audit_that_was_interrupted_goes_on_and_trains_nothing_twice(secret_d
     assert len(calls) == cells + 1
     strip = [dataclasses.replace(line, environment={}) for line in lines if line.defence == "constant"]
     assert [dataclasses.replace(line, environment={}) for line in more] == strip
+
+
+def test_several_workers_find_the_same_as_one_and_leave_nothing_behind(trained, service, data, tmp_path):
+    data = dataclasses.replace(data, secrets=("shape",), classes=CLASSES, splits=draw_splits())
+    plan = Plan(epochs=2, batch_size=16)
+    asked = (dataclasses.replace(READER, plan=plan, start="originals"), Reconstruction(width=4, plan=plan), AsIs())
+    found = [
+        audit([trained, "identity"], service, data, attacks=asked, root=tmp_path / f"{n}", preset="tiny", workers=n)
+        for n in (1, 2)
+    ]
+    one, two = ([line for line in lines if line.measure != "audit_core_minutes"] for lines in found)
+    assert len(one) > 50
+    assert one == two
+    for root in (tmp_path / "1", tmp_path / "2"):
+        assert not list(root.glob("audit-*/shared"))
+
+
+def draw_splits():
+    return {
+        name: draw(n, 16, place)
+        for place, (name, n) in enumerate(zip(("train", "val", "test"), (96, 32, 48), strict=True))
+    }
 
 
 def test_a_trained_defence_is_audited_with_the_necessity_check(trained, service, data, tmp_path):
