@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dapter.errors import UsageError
-from dapter.figures import THEME, amplify, curve_figure, tradeoff_figure
+from dapter.figures import THEME, amplify, curve_figure, overlay, tradeoff_figure
 from dapter.types import Measurement
 
 
@@ -67,6 +67,16 @@ def test_a_bright_spot_does_not_hide_a_faint_rest():
 def test_amplify_takes_only_8_bit_images():
     with pytest.raises(UsageError, match="uint8"):
         amplify(np.zeros((1, 4, 4, 3)))
+
+
+def test_attention_is_orange_where_it_is_highest_and_grey_where_there_is_none():
+    images = np.full((2, 2, 2, 3), (30, 60, 90), np.uint8)
+    maps = np.zeros((2, 2, 2), np.float32)
+    maps[0, 0, 1] = 7
+    shown = overlay(images, maps)
+    assert shown[0, 0, 0].tolist() == [60, 60, 60]
+    assert shown[0, 0, 1].tolist() == [206, 99, 15]
+    assert (shown[1] == 60).all()
 
 
 def test_the_tradeoff_names_its_axes_grade_n_and_reference():
