@@ -29,6 +29,8 @@ _HOMES = {
     "write_report": "dapter.report",
     "make_study": "dapter.study",
     "score_study": "dapter.ratings",
+    "build_release": "dapter.release.build",
+    "verify_release": "dapter.verify",
     "Run": "dapter.runs",
     "Answer": "dapter.types",
     "Measurement": "dapter.types",

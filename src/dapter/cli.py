@@ -289,10 +289,10 @@ class List:
 
     def run(self) -> None:
         """Do it."""
-        from dapter.runs import list_runs
+        from dapter.listing import list_lines
 
-        for run in list_runs(self.root):
-            _say(f"{'done' if run.done else 'open'}  {run.path}")
+        for line in list_lines(self.root):
+            _say(line)
 
 
 Verb = (

@@ -1,0 +1,182 @@
+"""A release from a real run: built, verified, compared, used by its own runner and by the library that made the format."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dapter.errors import CheckFailed, RunError, UsageError
+from dapter.evaluate import evaluate
+from dapter.exporting import export
+from dapter.release.build import Terms, build_release
+from dapter.release.diff import compare_releases
+from dapter.release.folder import sign_with_key
+from dapter.runner import Converter
+from dapter.runs import Run
+from dapter.types import Measurement
+from dapter.verify import Identity, inspect_release, verify_release
+from dapter.verify.claims import LEAK
+from releases.make import keys, make_manifest, make_release
+
+LICENCE = Path(__file__).parents[2] / "LICENSE"
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    return keys(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="module")
+def run(trained, service, data):
+    """A run that is measured and exported."""
+    evaluate(trained, service, data, source="tests")
+    if not (trained.path / "exports").exists():
+        export(trained, "onnx", service, data)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def audit(run, tmp_path_factory):
+    """Lines as an audit leaves them, one about another converter."""
+    own = Measurement.from_record(run.read_lines("results.jsonl")[0])
+    attacked = {"secret": "shape", "attack": "recognition", "floor": 0.5, "ceiling": 1.0, "leak": 0.4, "n": 48}
+    first = dataclasses.replace(own, measure="secret_balanced_accuracy", value=0.7, low=0.6, high=0.8, **attacked)
+    head = dataclasses.replace(first, measure=LEAK, value=0.4, low=0.2, high=0.6)
+    other = dataclasses.replace(head, value=0.1, low=0.0, leak=0.1, settings={**own.settings, "lam": 0.1})
+    path = tmp_path_factory.mktemp("audit") / "results.jsonl"
+    path.write_text("".join(f"{line.to_json()}\n" for line in (first, head, other)))
+    return path
+
+
+def build(run, service, pair, folder, **more):
+    return build_release(
+        run,
+        folder,
+        service=service,
+        sign=lambda draft: sign_with_key(draft, pair[0]),
+        check=lambda draft: inspect_release(draft, pair[1]),
+        terms=Terms(licence_file=LICENCE),
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def release(run, service, pair, audit, tmp_path_factory):
+    return build(run, service, pair, tmp_path_factory.mktemp("releases") / "first", audits=[audit])
+
+
+def test_it_verifies_and_converts_as_the_run_does(release, pair, run, data):
+    from dapter.train import load_defence
+
+    images = data.splits["test"].images
+    converted = Converter.open(verify_release(release, pair[1])).convert(images)
+    expected = load_defence(run).protect(images).pixels
+    assert np.abs(converted.astype(int) - expected).max() <= 1
+
+
+def test_built_twice_it_is_the_same_but_for_the_signature(release, run, service, pair, audit, tmp_path):
+    again = build(run, service, pair, tmp_path / "again", audits=[audit])
+    names = {path.relative_to(release) for path in release.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(again) for path in again.rglob("*") if path.is_file()}
+    different = {str(name) for name in names if (release / name).read_bytes() != (again / name).read_bytes()}
+    assert different == {"model.sig"}
+
+
+def test_only_figures_of_this_converter_are_taken_and_the_worst_leak_is_claimed(release, pair):
+    found = verify_release(release, pair[1])
+    (leak,) = [claim for claim in found.claims if claim["measure"] == LEAK]
+    assert leak["value"] == 0.4
+    assert {json.dumps(line.settings.get("lam")) for line in found.results} == {"0.9"}
+    card = (release / "MODEL_CARD.md").read_text()
+    assert card.index("leak 0.40") < card.index("accuracy of the answer") < card.index("What was not checked")
+
+
+def test_without_an_audit_the_card_says_so(run, service, pair, tmp_path):
+    card = (build(run, service, pair, tmp_path / "bare") / "MODEL_CARD.md").read_text()
+    assert "No attack was tried" in card
+
+
+def test_the_library_of_the_format_agrees(release, pair, tmp_path):
+    from model_signing import verifying
+
+    config = verifying.Config().use_elliptic_key_verifier(public_key=pair[1])
+    config.verify(release, release / "model.sig")
+    (release / "LICENSE").write_text("other terms")
+    with pytest.raises(ValueError, match="LICENSE"):
+        config.verify(release, release / "model.sig")
+    (release / "LICENSE").write_bytes(LICENCE.read_bytes())
+
+
+def test_its_own_runner_converts_files(release, tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    Image.fromarray(photo).save(tmp_path / "photo.png")
+    command = [sys.executable, str(release / "runner/convert.py"), str(tmp_path / "photo.png"), "--out", str(tmp_path)]
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    subprocess.run(command, check=True, env=environment, timeout=60)
+    converted = np.asarray(Image.open(tmp_path / "photo.png.png"))
+    expected = Converter((release / "exports/converter.onnx").read_bytes()).convert(photo[None])[0]
+    assert np.array_equal(converted, expected)
+
+
+def test_what_cannot_be_released(run, service, pair, audit, tmp_path):
+    with pytest.raises(UsageError, match="is not overwritten"):
+        build(run, service, pair, tmp_path)
+    bare = Run(tmp_path / "bare")
+    bare.path.mkdir()
+    for name in ("manifest.json", "results.jsonl", "done"):
+        (bare.path / name).write_bytes((run.path / name).read_bytes())
+    with pytest.raises(RunError, match="no float32 ONNX export"):
+        build(bare, service, pair, tmp_path / "out")
+    (bare.path / "results.jsonl").unlink()
+    (bare.path / "exports").symlink_to(run.path / "exports")
+    with pytest.raises(RunError, match="was not measured"):
+        build(bare, service, pair, tmp_path / "out")
+    lines = [line for line in audit.read_text().splitlines() if '"lam": 0.1' in line]
+    (tmp_path / "others.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UsageError, match="says nothing of the converter"):
+        build(run, service, pair, tmp_path / "out", audits=[tmp_path / "others.jsonl"])
+    with pytest.raises(UsageError, match="cannot sign"):
+        build(run, service, (pair[1], pair[1]), tmp_path / "out")
+    with pytest.raises(CheckFailed, match="another key"):
+        build(run, service, (pair[0], keys(tmp_path, "other")[1]), tmp_path / "out")
+    with pytest.raises(UsageError, match="text of the licence MIT"):
+        Terms(licence="MIT").text()
+    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob(".release-*"))
+
+
+def test_differences_are_said(pair, tmp_path):
+    old = make_release(tmp_path / "old", pair[0])
+    manifest = make_manifest(dial=True)
+    manifest |= {"version": "1.1.0", "settings": {**manifest["settings"], "lam": 0.8}}
+    new = verify_release(make_release(tmp_path / "new", pair[0], manifest=manifest), pair[1])
+    said = "\n".join(compare_releases(verify_release(old, pair[1]), new))
+    for part in ("version: 1.0.0 -> 1.1.0", "settings.lam: 0.9 -> 0.8", "dial: None -> ", "another file", "worst leak"):
+        assert part in said
+    same = make_release(tmp_path / "same", pair[0])
+    left = [line for line in compare_releases(verify_release(old, pair[1]), verify_release(same, pair[1]))]
+    assert all("the worst leak" in line for line in left)
+
+
+def test_a_keyless_signature_is_left_to_its_library(pair, tmp_path, monkeypatch):
+    from model_signing import verifying
+
+    release = make_release(tmp_path / "release", pair[0])
+    asked = []
+
+    def verify(self, folder, signature):
+        asked.append((folder, signature))
+        if len(asked) > 1:
+            raise ValueError("no such identity in the log")
+
+    monkeypatch.setattr(verifying.Config, "use_sigstore_verifier", lambda self, **given: self)
+    monkeypatch.setattr(verifying.Config, "verify", verify)
+    someone = Identity("someone@example.org", "https://accounts.example.org")
+    assert verify_release(release, someone).signer == "someone@example.org"
+    with pytest.raises(CheckFailed, match="no such identity in the log"):
+        verify_release(release, someone)
