@@ -177,11 +177,12 @@ def keep_pictures(
     size = subject.data.image_size
     shown = {"original": test, "payload": picture(payload.values, size) if payload.is_features else payload.pixels}
     worst = Audited(tuple(found)).worst(IMAGE)
-    for attack in attacks if worst else ():
-        seed = worst.settings["attack"]["seed"]
-        if (name_of(attack), {**attack.settings(), "seed": seed}) == (worst.attack, worst.settings["attack"]):
-            with np.load(open_cell(attack, subject, seed, root).path / PICTURES) as pictures:
-                shown["restored"] = pictures["restored"]
+    if worst is not None:
+        settings = worst.settings["attack"]
+        for attack in attacks:
+            if (name_of(attack), {**attack.settings(), "seed": settings["seed"]}) == (worst.attack, settings):
+                with np.load(open_cell(attack, subject, settings["seed"], root).path / PICTURES) as pictures:
+                    shown["restored"] = pictures["restored"]
     write_npz(run.path / pictures_name(key(subject)), **shown, **_attention_pictures(subject, test))
 
 

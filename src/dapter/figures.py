@@ -67,7 +67,8 @@ def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
     top = maps.max(axis=(1, 2), keepdims=True)
     heat = (maps / np.where(top > 0, top, 1))[..., None] * _HEAT
     grey = check_images(images).mean(axis=3, keepdims=True)
-    return ((1 - heat) * grey + heat * np.array(_ORANGE)).round().astype(np.uint8)
+    blended: np.ndarray = (1 - heat) * grey + heat * np.array(_ORANGE)
+    return blended.round().astype(np.uint8)
 
 
 def picture(image: np.ndarray) -> str:

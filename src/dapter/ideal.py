@@ -47,7 +47,7 @@ def _most_frequent(labels: Mapping[str, np.ndarray], targets: Sequence[str], sec
     """For each combination of target values the most frequent secret; for () that of all."""
     known = labels[secret] != UNKNOWN
     values = labels[secret][known]
-    found = {(): int(np.bincount(values).argmax())}
+    found: dict[tuple[int, ...], int] = {(): int(np.bincount(values).argmax())}
     rows = np.stack([labels[name][known] for name in targets], axis=1)
     for row in np.unique(rows, axis=0):
         found[tuple(row.tolist())] = int(np.bincount(values[(rows == row).all(axis=1)]).argmax())

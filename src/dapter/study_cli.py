@@ -140,7 +140,7 @@ class StudyMake:
         subject = read_pairs(self.originals, self.protected, self.labels, secrets=(self.secret,), on_error=on_error)
         assert isinstance(subject.defence, Tool)
         splits = subject.data.splits
-        about = {"defence": subject.defence.name, "settings": {}, "target": "", "seed": None, "preset": None}
+        about: dict[str, Any] = {"defence": subject.defence.name, "settings": {}, "target": ""}
         return Shown(
             np.concatenate([split.images for split in splits.values()]),
             np.concatenate([subject.defence.payloads[name] for name in splits]),
