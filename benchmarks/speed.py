@@ -5,7 +5,8 @@
 Run it on a quiet machine. Both loops train the same converter against the same frozen ResNet18 on the same batches,
 in turns, so that whatever else happens on the machine meets both; the ratio is the median of the turns. The limit of
 a converter's latency is its multiply-adds over the best rate of a float32 matrix product on one thread; an algorithm
-that multiplies less, such as Winograd's for wide convolutions, can go below it. Writes `results/speed.jsonl`.
+that multiplies less, such as Winograd's for wide convolutions, can go below it. Replaces its own lines of
+`results/speed.jsonl`.
 """
 
 import statistics
@@ -29,6 +30,7 @@ from dapter.service.classifier import Classifier, Service
 from dapter.types import GREY, Measurement
 
 RESULTS = Path(__file__).parents[1] / "results" / "speed.jsonl"
+SOURCE = "benchmarks/speed.py"
 CLASSES = [str(i) for i in range(10)]
 
 
@@ -118,14 +120,16 @@ def main() -> None:
         defence="dapter",
         data="random",
         target="class",
-        source="benchmarks/speed.py",
+        source=SOURCE,
         code=code_version(),
         environment=environment(),
     )
     found = [*latency(report)]
     for width in settings.service_widths:
         found += throughput(settings, width, report)
-    write_atomic(RESULTS, "".join(entry.to_json() + "\n" for entry in found))
+    old = RESULTS.read_text().splitlines() if RESULTS.exists() else []
+    others = [line for line in old if Measurement.from_json(line).source != SOURCE]
+    write_atomic(RESULTS, "".join(f"{line}\n" for line in [*others, *(entry.to_json() for entry in found)]))
     for entry in found:
         print(f"{entry.measure} {dict(entry.settings)}: {entry.value:.4g}")
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dapter.analysis import analyse, keep_pictures, report
 from dapter.attacks import Attack, name_of
@@ -17,7 +18,8 @@ from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
 from dapter.leaks import Finding, find_leaks
-from dapter.runs import Run, fingerprint
+from dapter.processes import pick_device
+from dapter.runs import Run, environment, fingerprint
 from dapter.scoring import SAMPLE, score_images
 from dapter.service.classifier import Service
 from dapter.spent import Spent, read_spent
@@ -161,7 +163,13 @@ def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measu
         flags=(*finding.flags, *subject.flags),
         preset=preset,
         source=source,
+        environment=_environment(),
     )
+
+
+def _environment() -> dict[str, Any]:
+    """What the cells were computed with."""
+    return environment() if pick_device().type == "cuda" else {**environment(), "threads": 1}
 
 
 def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measurement]:
@@ -180,8 +188,8 @@ def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measuremen
     spent = Spent.total(map(read_spent, [*cells, alone] if alone else cells))
     if spent is not None:
         about = {"attack": {"cells": len(cells), "seeds": list(asked.seeds)}}
-        minutes = spent.core_seconds / 60
-        yield report(subject, about, measure="audit_core_minutes", value=minutes, preset=asked.preset, source=source)
+        about_time = {"measure": "audit_core_minutes", "value": spent.core_seconds / 60, "environment": _environment()}
+        yield report(subject, about, preset=asked.preset, source=source, **about_time)
 
 
 def _mark(lines: Sequence[Measurement]) -> list[Measurement]:
