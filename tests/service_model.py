@@ -3,6 +3,7 @@
 import numpy as np
 
 from dapter.service.inference import Model
+from dapter.service.server import Server, Settings
 
 
 def answer(images):
@@ -12,3 +13,12 @@ def answer(images):
 
 
 MODEL = Model("shapes", "1", {"colour": ("red", "blue"), "shape": ("square", "cross", "none")}, answer)
+
+
+def start():
+    """A reference service on free ports of this machine: two versions of `shapes`, one of `other`."""
+    second = Model(
+        "shapes", "2", MODEL.classes, lambda images: {name: -found for name, found in answer(images).items()}
+    )
+    tenth = Model("other", "10", {"colour": ("red", "blue")}, answer)
+    return Server([MODEL, second, tenth], Settings(port=0, grpc_port=0))

@@ -23,6 +23,8 @@ _HOMES = {
     "evaluate": "dapter.evaluate",
     "audit": "dapter.audit",
     "read_pairs": "dapter.pairs",
+    "Client": "dapter.client",
+    "AsyncClient": "dapter.client",
     "convert_files": "dapter.convert",
     "export": "dapter.exporting",
     "convert_parquet": "dapter.parquet",

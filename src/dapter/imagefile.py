@@ -54,13 +54,22 @@ def open_image(
         raise DataError(f"{name}: no such file. Cure: check the path") from error
     except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise DataError(f"{name}: not an image that can be read ({error}). Cure: replace or remove it") from error
+    return np.array(_fit(rgb, size, square))
+
+
+def resize(pixels: np.ndarray, size: tuple[int, int], *, square: bool = False) -> np.ndarray:
+    """One image, uint8 (H, W, 3), at another size, as `open_image` would give it."""
+    return np.array(_fit(Image.fromarray(pixels), size, square))
+
+
+def _fit(image: Image.Image, size: tuple[int, int] | None, square: bool) -> Image.Image:
     if square:
-        side = min(rgb.size)
-        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-        rgb = rgb.crop((left, top, left + side, top + side))
-    if size is not None and rgb.size != (size[1], size[0]):
-        rgb = rgb.resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    return np.array(rgb)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    if size is not None and image.size != (size[1], size[0]):
+        image = image.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    return image
 
 
 @functools.cache

@@ -1,0 +1,132 @@
+"""What is said to a service, and how its answers are checked: the Open Inference Protocol, without a network."""
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dapter.client.answers import Classification, Label, Sent
+from dapter.client.protect import Protected
+from dapter.client.transport import Call, Reply
+from dapter.errors import ServiceError, UsageError
+from dapter.service.tensors import BYTES
+from dapter.service.wire import (
+    LENGTH_HEADER,
+    Message,
+    Output,
+    Request,
+    Tensor,
+    decode_response,
+    encode_request,
+    read_json,
+    read_length,
+)
+
+ENCODED, IMAGE = "encoded", "image"
+Flow = Generator[Call, Reply, list[Classification]]
+
+
+class Exchange:
+    """Asks about payloads. First it is asked, once, what the model takes; that request tells nothing of the photo.
+
+    Args:
+        manifest: of the release; the service must answer its targets.
+        batch: payloads in a request.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any], batch: int) -> None:
+        if batch < 1:
+            raise UsageError(f"{batch} photos in a request. Cure: 1 or more")
+        self._targets: Mapping[str, Sequence[str]] = manifest["targets"]
+        self._budget: float | None = manifest["budget_bits"]
+        self._batch = batch
+        self._input = ""
+
+    def ask(self, payloads: Sequence[Protected]) -> Flow:
+        """The calls to make, in turn; gives the answers to the payloads.
+
+        Raises:
+            ServiceError, WireError: the service is another than the release's, or answers what cannot be.
+        """
+        if not self._input:
+            self._input = self._choose(read_json((yield Call("GET", "")).body))
+        found: list[Classification] = []
+        for start in range(0, len(payloads), self._batch):
+            part = payloads[start : start + self._batch]
+            message = self._request(part)
+            began = time.perf_counter()
+            reply = yield Call("POST", "/infer", message.body, message.headers)
+            found += self._read(reply, part, len(message.body), time.perf_counter() - began)
+        return found
+
+    def _choose(self, described: Mapping[str, Any]) -> str:
+        """The input to send payloads to, files rather than pixels, of a model that answers the release's targets."""
+        try:
+            inputs = {entry["name"]: entry["datatype"] for entry in described["inputs"]}
+            outputs = {entry["name"]: [int(side) for side in entry["shape"]] for entry in described["outputs"]}
+        except (LookupError, TypeError, ValueError) as error:
+            raise ServiceError("the service does not say what it takes. Cure: check the URL") from error
+        for target, classes in self._targets.items():
+            shape = outputs.get(_output(target))
+            if not shape or shape[-1] != len(classes):
+                there = ", ".join(map(str, outputs))[:200]
+                cure = "Cure: the service that the release was made for"
+                raise ServiceError(f"the model does not answer {target} ({len(classes)} classes), but {there}. {cure}")
+        if inputs.get(ENCODED) == BYTES:
+            return ENCODED
+        if inputs.get(IMAGE) == "UINT8":
+            return IMAGE
+        raise ServiceError(f"the model takes no images, but {str(inputs)[:200]}. Cure: check the URL")
+
+    def _request(self, payloads: Sequence[Protected]) -> Message:
+        if self._input == ENCODED:
+            data = np.empty(len(payloads), object)
+            data[:] = [each.file for each in payloads]
+        else:
+            data = np.stack([each.payload for each in payloads])
+        outputs = tuple(Output(_output(target), binary=True) for target in self._targets)
+        return encode_request(Request((Tensor(self._input, data),), outputs))
+
+    def _read(self, reply: Reply, payloads: Sequence[Protected], size: int, seconds: float) -> list[Classification]:
+        response = decode_response(reply.body, read_length(reply.headers.get(LENGTH_HEADER.lower())))
+        tables = {
+            target: _check(response.output(_output(target)), (len(payloads), len(classes)))
+            for target, classes in self._targets.items()
+        }
+        return [
+            Classification(
+                {target: _label(table[place], self._targets[target]) for target, table in tables.items()},
+                self._sent(each, size, seconds),
+            )
+            for place, each in enumerate(payloads)
+        ]
+
+    def _sent(self, each: Protected, size: int, seconds: float) -> Sent:
+        is_file = self._input == ENCODED
+        return Sent(
+            payload=each.payload,
+            data=each.file if is_file else each.payload.tobytes(),
+            encoding=each.codec if is_file else "pixels",
+            budget_bits=self._budget,
+            dial=each.dial,
+            request_bytes=size,
+            seconds={**each.seconds, "send": seconds},
+        )
+
+
+def _output(target: str) -> str:
+    return f"{target}.probabilities"
+
+
+def _check(table: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Probabilities that can be some, float (N, classes)."""
+    if table.shape != shape or table.dtype.kind != "f":
+        raise ServiceError(f"the service answers {table.dtype} {table.shape} instead of {shape}. Cure: report it")
+    if not ((table >= 0) & (table <= 1.001)).all() or np.abs(table.sum(axis=1) - 1).max(initial=0) > 1e-2:
+        raise ServiceError("the service answers with what are no probabilities. Cure: report it to whoever runs it")
+    return table
+
+
+def _label(shares: np.ndarray, classes: Sequence[str]) -> Label:
+    return Label(classes[int(shares.argmax())], dict(zip(classes, shares.astype(float).tolist(), strict=True)))
