@@ -204,6 +204,10 @@ class Exporter(abc.ABC):
             draft.replace(path)
         return done
 
+    def open(self, path: Path) -> Runner:
+        """An exported file, ready to convert images of a size that it takes."""
+        return self._open(path)
+
     def _check(self, precision: Precision, evidence: Evidence | None, size: tuple[int, int] | None) -> None:
         if precision not in self.precisions:
             known = ", ".join(self.precisions)
