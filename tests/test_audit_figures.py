@@ -41,7 +41,7 @@ def test_of_many_attacks_the_strongest_are_drawn():
 def test_the_curves_over_a_dial():
     shown = words(dial_figure(variants(SWEEP)))
     for part in ("λ", "worst leak", "class", "image", "SSIM of restored images", "image entropy (no privacy), bits",
-                 "originals", "the answer alone", "95 %", "2 seeds"):  # fmt: skip
+                 "originals", "the answer alone", "95 %", "2 at most"):  # fmt: skip
         assert part in shown
 
 

@@ -87,12 +87,14 @@ def dial_figure(made: Sequence[Variant]) -> bytes:
                 ends = [[words.scale * end for end in bounds(line)] for _, line in points]
                 over(axes, place, name, [at for at, _ in points], ends)
             _reference(axes, measure, dialled)
+            if measure == LEAK:
+                axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
             axes.set_title(f"{_TITLES.get(measure, words.label)}{', ' if words.unit else ''}{words.unit}", loc="left")
             if len(series) > 1 or measure in ("target_accuracy", "ssim"):
                 legend(axes)
-        rows[-1].set_xlabel(DIALS[names.pop()])
+        rows[-1].set_xlabel(DIALS[names.pop()].format("").strip())
         seeds = max(len(each.subjects) for each in dialled)
-        figure.supxlabel(f"{seeds} seeds at most, a point each; bars: 95 % interval", fontsize=8, color=colour("muted"))
+        figure.supxlabel(f"a point a training, {seeds} at most; bars: 95 % interval", fontsize=8, color=colour("muted"))
         return save()
 
 
@@ -164,6 +166,7 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
             axes.axhline(original, color=colour("muted"), linestyle="--", linewidth=1)
         axes.plot([], [], color=colour("muted"), linestyle="--", linewidth=1, label="originals")
         axes.margins(x=0.12, y=0.12)
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]))
         axes.set_xlabel("worst leak of any secret")
         axes.set_title("accuracy of the answer, %", loc="left")
         legend(axes)
@@ -188,5 +191,5 @@ def _range(lines: Sequence[Measurement], scale: float) -> list[list[float]]:
 
 def _beside(each: Variant) -> str:
     bits = each.figures("bits_beyond_answer")
-    dial = f"{DIALS[each.dial[0]]} {each.dial[1]:g}" if each.dial and each.dial[0] == "lam" else ""
+    dial = DIALS[each.dial[0]].format(f"{each.dial[1]:g}") if each.dial and each.dial[0] == "lam" else ""
     return f"{mean(bits):.1f} bits" if bits else dial

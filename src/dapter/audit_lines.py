@@ -129,7 +129,7 @@ def _own(line: Measurement) -> dict[str, Any]:
 def _name(each: Variant, others: Sequence[Variant]) -> str:
     """The defence, its dial, and the settings that tell it from others with the same dial."""
     twins = [other for other in others if (other.defence, other.dial) == (each.defence, each.dial)]
-    parts = [each.defence] if each.dial is None else [each.defence, f"{DIALS[each.dial[0]]} {each.dial[1]:g}"]
+    parts = [each.defence] if each.dial is None else [each.defence, DIALS[each.dial[0]].format(f"{each.dial[1]:g}")]
     for name, value in each.settings.items():
         if len({json.dumps(other.settings.get(name)) for other in twins}) > 1:
             parts.append(f"{name} {plain(value)}")
@@ -186,7 +186,7 @@ def summary(made: Sequence[Variant]) -> tuple[list[str], list[list[str]]]:
 
 
 def _row(each: Variant, asked: Sequence[str], secrets: Sequence[str]) -> dict[str, str]:
-    row = {"defence": each.name, "seeds": str(len(each.subjects))}
+    row = {"defence": each.name, "trainings": str(len(each.subjects))}
     for target in asked:
         of = f"{target}: " if len(asked) > 1 else ""
         row[f"{of}accuracy left, %"] = spread(each.figures("target_accuracy", target))

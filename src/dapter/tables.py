@@ -88,8 +88,8 @@ _WORDS = {
     "latency_ms": Wording("latency at 224 px, one thread", "ms", 1, ",.1f"),
 }
 
-DIALS = {"lam": "λ", "budget_bits": "bits"}
-"""The settings that a defence trades accuracy for secrecy with, and how they are written."""
+DIALS = {"lam": "λ {}", "budget_bits": "{} bits"}
+"""The settings that a defence trades accuracy for secrecy with, and how their values are written."""
 
 _COLUMNS = {
     "before, %": "target_accuracy_original",
@@ -290,7 +290,7 @@ def leak_table(measurements: Iterable[Measurement]) -> str:
 
 
 def _leak_row(entry: Measurement) -> list[str]:
-    dial = [f"{words} {plain(entry.settings[name])}" for name, words in DIALS.items() if name in entry.settings]
+    dial = [words.format(plain(entry.settings[name])) for name, words in DIALS.items() if name in entry.settings]
     worst = entry.measure == "leak"
     value = [_three(entry.value), f"[{_three(entry.low)}, {_three(entry.high)}]"]
     row = [
