@@ -1,0 +1,98 @@
+"""The built page with a release, and a service, each on a server that keeps every byte it receives."""
+
+import mimetypes
+import re
+import shutil
+import subprocess
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from releases.make import keys, make_release
+from upstream import Reply, Upstream, answer
+
+WEB = Path(__file__).parents[2] / "web"
+NODE = shutil.which("node")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BUILT = (WEB / "dist/index.html").is_file() and (WEB / "lib/index.js").is_file()
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+CLASSES = {"Smiling": ("no", "yes")}
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "Content-Type, Inference-Header-Content-Length",
+}
+
+
+def make_site(folder, model, release=None, dial=False, key=None):
+    """The site of a release in a new folder; returns it and the release."""
+    private, public = keys(folder)
+    release = release or make_release(folder / "release", private, dial=dial)
+    out = folder / "site"
+    command = [NODE, WEB / "site.mjs", "--release", release, "--key", key or public, "--model", model, "--out", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, release
+
+
+def files_of(site):
+    """Answers with the files of a folder, as a plain web server does."""
+
+    def reply(received):
+        path = site / (received.path.split("?")[0].lstrip("/") or "index.html")
+        if not path.is_file():
+            return Reply(b"", status=404)
+        kind = "text/javascript" if path.suffix == ".js" else mimetypes.guess_type(path.name)[0]
+        return Reply(path.read_bytes(), headers={"Content-Type": kind or "application/octet-stream"})
+
+    return reply
+
+
+def service(received, classes=CLASSES, encoded=True):
+    """A well-behaved service that pages of other hosts may ask."""
+    if received.method == "OPTIONS":
+        return Reply(b"", headers=CORS)
+    found = answer(received, classes, encoded)
+    return replace(found, headers={**found.headers, **CORS})
+
+
+@contextmanager
+def serving(folder, **options):
+    """Both servers, and the site's folder: `with serving(tmp_path) as (host, upstream, site)`."""
+    with Upstream(service) as upstream, Upstream() as host:
+        site, _ = make_site(folder, f"{upstream.url}/v2/models/model", **options)
+        host.answer = files_of(site)
+        yield host, upstream, site
+
+
+@contextmanager
+def opened(browser, host, upstream, *, ready=True, allow=(), **options):
+    """The page in a new context. Fails on errors of the page that `allow` does not name, and on any third party."""
+    options = {"viewport": {"width": 1100, "height": 900}, **options}
+    context = browser.new_context(**options)
+    page, errors, requests = context.new_page(), [], []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda message: errors.append(message.text) if message.type in ("error", "warning") else None)
+    context.on("request", lambda request: requests.append(request))
+    page.requests = requests
+    page.goto(host.url + "/")
+    if ready:
+        page.locator("#status[data-kind=good]").wait_for(timeout=30_000)
+    yield page
+    context.close()
+    assert [text for text in errors if not any(re.search(pattern, text) for pattern in allow)] == []
+    origins = {"/".join(request.url.split("/")[:3]) for request in requests if not request.url.startswith("blob:")}
+    assert origins <= {host.url, upstream.url}
+
+
+def choose(page, name, content, kind="image/png"):
+    """Give the page a photo, and wait until it shows what would leave."""
+    page.locator("#choose").set_input_files({"name": name, "mimeType": kind, "buffer": content})
+    page.locator("#send:enabled").wait_for(timeout=30_000)
