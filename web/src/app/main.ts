@@ -145,10 +145,7 @@ async function sendPayload(): Promise<void> {
     const found: Answer = await ask(url, sending, ready.release.manifest.targets);
     if (sending !== payload) return;
     showAnswer(found);
-    tell(
-      "sent",
-      `Sent ${words.bytesWords(found.sent)} at ${new Date().toLocaleTimeString()}: the picture in the middle, nothing else.`,
-    );
+    tell("sent", words.sentWords(found.sent, sending.png.length, new Date()));
   } catch (error) {
     tell("sent", "");
     problem(error, true);

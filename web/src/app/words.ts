@@ -15,6 +15,14 @@ export function savingWords(payload: number, file: number): string {
   return times >= 1.5 ? `${original}: ${count.format(Math.round(times))} times as much.` : `${original}.`;
 }
 
+/** What was sent, once it was. */
+export function sentWords(sent: number, picture: number, at: Date): string {
+  const rest = sent - picture;
+  const parts =
+    rest > 0 ? `: the picture “What leaves” (${bytesWords(picture)}) and the question (${bytesWords(rest)})` : "";
+  return `Sent ${bytesWords(sent)} at ${at.toLocaleTimeString()}${parts}. Nothing else left.`;
+}
+
 export function budgetWords(bits: number | null): string {
   return bits === null
     ? "No hard limit on what it can carry."
