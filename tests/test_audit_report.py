@@ -75,7 +75,7 @@ def test_everything_below(page):
     for part in (
         "class: every attack", "recognition cnn raw 10 % of labels", "The image itself: every attack",
         "Secrets that the true answer gives away", "20.0 [19.0, 21.0] 15.0 [14.0, 16.0]",
-        "Is the cloud needed at all?", "93.0 % of the images (92.0, 94.0, n = 2,000), the service in 92.0 %",
+        "Is the cloud needed at all?", "93.0 % of the images (92.0 to 94.0, n = 2,000), the service in 92.0 %",
         "the cloud is not needed", "Correlation of its attention", "0.60 [0.59, 0.61]",
         "Which services can still use the payloads?", "Every setting, and the machine", "Test CPU", "ab" * 32,
     ):  # fmt: skip
@@ -88,6 +88,7 @@ def test_several_defences_are_compared_before_each_is_shown(several):
     assert "dapter, λ 0.5 2 90.0 (90.0 to 90.0) 2.0 0.86 (0.76 to 0.96)" in first
     assert [each["href"] for each in several.all("a")] == ["#defence-1", "#defence-2", "#defence-3"]
     assert "0.76 to 0.96 over 2 trainings" in several.text
+    assert sum(each["alt"].startswith("The same, restored from the payload of") for each in several.all("img")) == 3
     assert sum("over the dial" in each["alt"] for each in several.all("img")) == 1
 
 

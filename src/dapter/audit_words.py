@@ -215,10 +215,11 @@ def _named(each: Variant, measure: str, secret: str) -> list[Measurement]:
 
 
 def _of(found: Sequence[Measurement]) -> str:
-    """Interval and n of a figure, or its range over seeds."""
-    first = found[0]
-    n = f", n = {first.n:,}" if first.n else ""
-    return f" ({spread(found).partition(' ')[2].strip('[]()')}{n})"
+    """Interval and n of a figure, or for several seeds their range."""
+    first, values = found[0], _values(found)
+    ends = [number(first.measure, end) for end in (min(values), max(values))]
+    between = interval(first) if len(found) == 1 else " to ".join(ends)
+    return f" ({between}{f', n = {first.n:,}' if first.n else ''})"
 
 
 def _column(measure: str) -> str:
