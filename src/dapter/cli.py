@@ -17,8 +17,10 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, subco
 from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.export_cli import Export
+from dapter.gateway_cli import Gateway
 from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
 from dapter.release_cli import Release
+from dapter.serving_cli import ExportTriton, Send, Serve
 from dapter.study_cli import Study
 from dapter.verify_cli import Verify
 
@@ -93,7 +95,9 @@ class Service:
     """The frozen classifier that images are sent to."""
 
     action: OmitSubcommandPrefixes[
-        Annotated[ServiceTrain, subcommand("train")] | Annotated[ServiceShow, subcommand("show")]
+        Annotated[ServiceTrain, subcommand("train")]
+        | Annotated[ServiceShow, subcommand("show")]
+        | Annotated[ExportTriton, subcommand("export-triton")]
     ]
 
     def run(self) -> None:
@@ -307,6 +311,9 @@ Verb = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Release, subcommand("release")]
     | Annotated[Verify, subcommand("verify")]
+    | Annotated[Serve, subcommand("serve")]
+    | Annotated[Send, subcommand("send")]
+    | Annotated[Gateway, subcommand("gateway")]
     | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )

@@ -1,0 +1,66 @@
+"""Originals in, payloads out: the only place of the gateway that sees pixels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from dapter.errors import ConversionError, DataError
+from dapter.imagefile import encode, open_image
+from dapter.service.refused import Refused
+
+Convert = Callable[[np.ndarray], np.ndarray]
+"""Images, uint8 (N, H, W, 3), to what may leave: `dapter.runner.Converter.convert`."""
+
+NOTHING = "Nothing was sent"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Converts what apps send.
+
+    Attributes:
+        convert: the converter.
+        size: (height, width) that image files are resized to, at which the converter was measured; None: their own.
+        max_pixels: of one request.
+    """
+
+    convert: Convert
+    size: tuple[int, int] | None = None
+    max_pixels: int = 20_000_000
+
+    def file(self, content: bytes) -> bytes:
+        """The payload of an image file, as a PNG file without metadata.
+
+        Raises:
+            Refused: it is no image that can be read, is too large, or cannot be converted.
+        """
+        try:
+            pixels = open_image(content, self.size, max_pixels=self.max_pixels)
+        except DataError as error:
+            raise Refused(422, f"{error}. {NOTHING}") from None
+        try:
+            return encode(self.pixels(pixels[None])[0])
+        except MemoryError:
+            raise _no_memory() from None
+
+    def pixels(self, images: np.ndarray) -> np.ndarray:
+        """The payloads of images, uint8 (N, H, W, 3).
+
+        Raises:
+            Refused: they are too large, or cannot be converted.
+        """
+        if images.size // 3 > self.max_pixels:
+            raise Refused(
+                413, f"the images have over {self.max_pixels} pixels. Cure: send fewer or smaller ones. {NOTHING}"
+            )
+        try:
+            return self.convert(images)
+        except ConversionError as error:
+            raise Refused(500, f"{error}. {NOTHING}") from None
+        except MemoryError:
+            raise _no_memory() from None
+
+
+def _no_memory() -> Refused:
+    return Refused(500, f"there is not enough memory to convert this. Cure: send smaller images. {NOTHING}")

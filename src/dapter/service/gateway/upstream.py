@@ -1,0 +1,171 @@
+"""The way to the service: which headers go there, which come back, and everything that can go wrong on it."""
+
+import asyncio
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from dapter.errors import UsageError, need
+from dapter.service.gateway.rewrite import Outgoing
+from dapter.service.refused import Refused
+
+PASS = (
+    "accept",
+    "accept-encoding",
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "ocp-apim-subscription-key",
+)
+"""Headers of an app that go to the service: what it wants back, and who pays. No cookie, address or name of the app."""
+
+NEVER = ("connection", "content-encoding", "content-length", "content-type", "expect", "host", "te", "trailer")
+NEVER += ("transfer-encoding", "upgrade", "content-md5", "digest", "content-digest", "repr-digest")
+"""Headers that cannot pass: they describe the connection, or a body that is not the one that is sent."""
+
+DROP = (
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "content-length",
+)
+DROP += ("alt-svc", "location", "content-location", "refresh", "link", "set-cookie", "set-cookie2")
+"""Headers of the service that do not come back: of its connection, and those that lead an app past the gateway."""
+
+HEADER_BYTES = 8192
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the service answered."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Upstream:
+    """The service.
+
+    Args:
+        url: where it is; over TLS, verified, unless it is on this machine.
+        headers: further headers that pass to it.
+        ca: a PEM file of who vouches for it, instead of the system's list.
+        timeout_s: that a whole answer may take.
+        max_bytes: of an answer.
+
+    Raises:
+        UsageError: no such URL, or one that is not protected.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Iterable[str] = (),
+        ca: Path | None = None,
+        timeout_s: float = 60.0,
+        max_bytes: int = 32 * 2**20,
+    ) -> None:
+        self._library: Any = need("httpx2", "gateway")
+        parts = urlsplit(url)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise UsageError(f"{url} is no address of a service. Cure: like https://api.example.com")
+        if parts.scheme == "http" and parts.hostname not in LOCAL:
+            raise UsageError(f"{url} is not protected on the way. Cure: https://")
+        wrong = sorted(name for name in headers if name.lower() in NEVER)
+        if wrong:
+            raise UsageError(f"{', '.join(wrong)} cannot pass. Cure: leave it out")
+        self._pass = {*PASS, *(name.lower() for name in headers)}
+        self._base = self._library.URL(url.rstrip("/") + "/")
+        self._timeout_s, self._max_bytes = timeout_s, max_bytes
+        self._client = self._library.AsyncClient(
+            verify=ssl.create_default_context(cafile=ca),
+            timeout=self._library.Timeout(timeout_s, connect=10.0),
+            limits=self._library.Limits(max_connections=256, max_keepalive_connections=64),
+            follow_redirects=False,
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def select(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+        """The headers of an app that may pass, by lower-case name.
+
+        Raises:
+            Refused: one is too long, there twice, or signs the original's body.
+        """
+        found: dict[str, str] = {}
+        for raw, value in headers:
+            name = raw.decode("latin-1").lower()
+            if name not in self._pass:
+                continue
+            if len(value) > HEADER_BYTES or name in found:
+                raise Refused(
+                    431, f"the header {name} is there twice, or over {HEADER_BYTES} bytes. Cure: send it once"
+                )
+            found[name] = value.decode("latin-1")
+        if found.get("authorization", "").upper().startswith("AWS4-"):
+            raise Refused(400, "the request is signed with its body, which is replaced. Cure: sign behind the gateway")
+        return found
+
+    async def send(
+        self, method: str, path: bytes, query: bytes, headers: Mapping[str, str], outgoing: Outgoing
+    ) -> Reply:
+        """Send what may be sent, once, and read the whole answer.
+
+        Raises:
+            Refused: there is no whole answer.
+        """
+        target = self._base.raw_path.rstrip(b"/") + b"/" + path.lstrip(b"/") + (b"?" + query if query else b"")
+        request = self._client.build_request(
+            method,
+            self._base.copy_with(raw_path=target),
+            headers={"accept-encoding": "identity", "user-agent": "dapter-gateway", **headers, **outgoing.headers},
+            content=outgoing.body or None,
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                response = await self._client.send(request, stream=True)
+                try:
+                    return await self._read(response)
+                finally:
+                    await response.aclose()
+        except (self._library.TimeoutException, TimeoutError):
+            raise Refused(504, f"the service did not answer in time. {_SENT}") from None
+        except self._library.ConnectError:
+            raise Refused(502, "the service cannot be reached. Cure: check --upstream. Nothing was sent") from None
+        except (self._library.HTTPError, self._library.InvalidURL, self._library.StreamError):
+            raise Refused(502, f"the service cut the line, or did not answer in HTTP. {_SENT}") from None
+
+    async def _read(self, response: Any) -> Reply:
+        if 300 <= response.status_code < 400 and response.status_code != 304:
+            raise Refused(502, f"the service sends apps elsewhere, past the gateway. Cure: check --upstream. {_SENT}")
+        body = bytearray()
+        async for part in response.aiter_raw():
+            body += part
+            if len(body) > self._max_bytes:
+                raise Refused(502, f"the service answers over {self._max_bytes} bytes. {_SENT}")
+        named = [word.strip().lower() for word in response.headers.get("connection", "").encode().split(b",")]
+        dropped = {*(name.encode() for name in DROP), *named}
+        headers = [(name, value) for name, value in response.headers.raw if name.lower() not in dropped]
+        return Reply(response.status_code, headers, bytes(body))
+
+
+_SENT = "No original was sent. Cure: try again later"
