@@ -42,6 +42,8 @@ class Verify:
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     secrets: tuple[str, ...] = ()
     """Labels to attack, beside the image."""
+    attacks: tuple[str, ...] = ("all",)
+    """Which attacks: all, or some of them by name."""
     preset: PresetName = "cpu"
     """The scale of the attacks."""
     runs: Path = Path("runs")
@@ -84,7 +86,9 @@ class Verify:
 
         service = self.service.load() if self.service.service else None
         data = self.data.load(self.secrets)
-        outcomes = recompute(release, data, service, preset=self.preset, root=self.runs) if self.recompute else []
+        outcomes = []
+        if self.recompute:
+            outcomes = recompute(release, data, service, attacks=self.attacks, preset=self.preset, root=self.runs)
         if self.retrain:
             if service is None:
                 raise UsageError("training needs the service. Cure: --service")

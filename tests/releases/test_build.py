@@ -1,4 +1,4 @@
-"""A release from a real run: built, verified, compared, used by its own runner and by the library that made the format."""
+"""A release from a real run: built, verified, compared; its own runner, and the library of its signature."""
 
 import dataclasses
 import json
@@ -159,7 +159,7 @@ def test_differences_are_said(pair, tmp_path):
     for part in ("version: 1.0.0 -> 1.1.0", "settings.lam: 0.9 -> 0.8", "dial: None -> ", "another file", "worst leak"):
         assert part in said
     same = make_release(tmp_path / "same", pair[0])
-    left = [line for line in compare_releases(verify_release(old, pair[1]), verify_release(same, pair[1]))]
+    left = compare_releases(verify_release(old, pair[1]), verify_release(same, pair[1]))
     assert all("the worst leak" in line for line in left)
 
 

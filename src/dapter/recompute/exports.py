@@ -1,0 +1,112 @@
+"""Run every export and compare it with the weights, and so with one another."""
+
+from collections.abc import Callable, Iterator, Mapping
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from dapter.data import UNKNOWN, Data, Split
+from dapter.defences import Defence, with_settings
+from dapter.errors import ConversionError
+from dapter.recompute.sandbox import convert_apart
+from dapter.runner import Converter
+from dapter.service.classifier import Service
+from dapter.types import Payload
+from dapter.verify import Release
+from dapter.verify_report import Outcome
+
+SAMPLE = 1000
+"""Test images that every export converts."""
+
+MOST_OFF = 0.001
+"""The share of values by which float32 may be off by one: sums are added up in another order."""
+
+MOST_APART = 0.002
+"""By how much the accuracies of the answer may differ in float16 and int8."""
+
+
+def runner_of(release: Release) -> Callable[[np.ndarray], np.ndarray]:
+    """What the float32 ONNX export gives, at the release's dial: the form that is measured."""
+    return Converter.open(release).convert
+
+
+def compare_exports(release: Release, defence: Defence, data: Data, service: Service | None) -> Iterator[Outcome]:
+    """How each export compares with the weights on test images.
+
+    Args:
+        defence: with the weights of the release.
+        service: judges float16 and int8.
+    """
+    test = data.splits["test"].head(SAMPLE)
+    dial = release.manifest["dial"]
+    for entry in release.manifest["exports"]:
+        what = f"{entry['path']} gives what the weights give"
+        fixed = None if entry["sizes"] == "any" else tuple(entry["sizes"][0])
+        split = test if fixed in (None, data.image_size) else Split(_resize(test.images, fixed), test.labels)
+        try:
+            for value in _settings(dial):
+                given = convert_apart(
+                    entry["format"], entry["path"].rsplit("/")[-1], release.read(entry["path"]), split.images, value
+                )
+                at = what if value is None else f"{what} at {dial['name']} = {value:g}"
+                yield _compare(at, entry, _expected(defence, split.images, dial, value), given, split, service)
+        except ConversionError as error:
+            yield Outcome(what, "could not check", reason=f"it did not run here: {error}")
+
+
+def _settings(dial: Mapping[str, Any] | None) -> list[float | None]:
+    return [None] if dial is None else list(dict.fromkeys(dial[end] for end in ("low", "default", "high")))
+
+
+def _expected(defence: Defence, images: np.ndarray, dial: Mapping[str, Any] | None, value: float | None) -> np.ndarray:
+    chosen = defence if dial is None else with_settings(defence, **{dial["name"]: value})
+    pixels: np.ndarray = chosen.protect(images).pixels
+    return pixels
+
+
+def _compare(
+    what: str, entry: Mapping[str, Any], expected: np.ndarray, given: np.ndarray, split: Split, service: Service | None
+) -> Outcome:
+    if given.shape != expected.shape or given.dtype != np.uint8:
+        return Outcome(what, "contradicted", reason=f"it gives {given.dtype} {given.shape} for {expected.shape}")
+    gaps = np.abs(given.astype(np.int16) - expected)
+    off, most = float(np.mean(gaps > 0)), int(gaps.max())
+    found = f"{off:.3%} of {gaps.size:,} values differ, by up to {most}"
+    if entry["precision"] == "float32":
+        same = most <= 1 and off <= MOST_OFF
+        return Outcome(what, "confirmed" if same else "contradicted", f"{MOST_OFF:.1%} by 1 at most", found)
+    if service is None:
+        return Outcome(what, "could not check", found=found, reason=f"{entry['precision']} is judged by the service")
+    return _judge(what, expected, given, split, service)
+
+
+def _judge(what: str, expected: np.ndarray, given: np.ndarray, split: Split, service: Service) -> Outcome:
+    """Compare accuracies of the answer on the same images; the noise of a paired difference is allowed for."""
+    claimed = f"accuracy of the answer within {MOST_APART:.1%}"
+    worst = Outcome(what, "confirmed", claimed, "no labels to judge by")
+    before, after = (service.answer(Payload(pixels)).labels() for pixels in (expected, given))
+    for target in service.targets:
+        truth = split.labels.get(target, before[target])
+        known = truth != UNKNOWN
+        n = int(known.sum())
+        if n == 0:
+            continue
+        right = [float(np.mean(labels[target][known] == truth[known])) for labels in (before, after)]
+        changed = float(np.mean(before[target][known] != after[target][known]))
+        apart, noise = abs(right[1] - right[0]), 3 * sqrt(changed / n)
+        found = f"{target}: {right[0]:.2%} -> {right[1]:.2%}, {changed:.2%} of {n} answers change"
+        if apart - noise > MOST_APART:
+            return Outcome(what, "contradicted", claimed, found)
+        if apart > MOST_APART:
+            worst = Outcome(what, "could not check", claimed, found, "too few images to tell")
+        elif worst.verdict == "confirmed":
+            worst = Outcome(what, "confirmed", claimed, found)
+    return worst
+
+
+def _resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Images of another size, nearest pixels; uint8 (N, *size, 3)."""
+    rows, columns = (np.arange(side) * have // side for side, have in zip(size, images.shape[1:3], strict=True))
+    found: np.ndarray = images[:, rows][:, :, columns]
+    return found
