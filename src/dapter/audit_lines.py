@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapter.tables import DIALS, how, lost, number, pick, plain, targets
+from dapter.tables import DIALS, TOLD, how, lost, number, pick, plain, targets
 from dapter.types import Measurement
 
 BESIDE = ("attack", "classifier", "study", "subject")
@@ -31,18 +31,10 @@ class Subject:
         found = [line for line in self.lines if (line.measure, line.secret) == (LEAK, secret)]
         return max(found, key=_value, default=None)
 
-    def behind(self, headline: Measurement) -> Measurement | None:
+    def behind(self, headline: Measurement) -> Measurement:
         """The score of the worst attack that its leak was computed from."""
-        own = _how(headline)
-        return next(
-            (
-                line
-                for line in self.lines
-                if (line.secret, line.leak, _how(line)) == (headline.secret, headline.leak, own)
-                and line.measure != LEAK
-            ),
-            None,
-        )
+        own = [line for line in self.lines if (line.secret, _how(line)) == (headline.secret, _how(headline))]
+        return min((line for line in own if line.measure in TOLD), key=lambda line: TOLD.index(line.measure))
 
 
 @dataclass(frozen=True)
@@ -95,8 +87,7 @@ class Variant:
 
     def behind(self, secret: str) -> list[Measurement]:
         """The scores behind `worst`."""
-        pairs = [(subject, subject.worst(secret)) for subject in self.subjects]
-        return [score for subject, headline in pairs if headline and (score := subject.behind(headline))]
+        return [subject.behind(headline) for subject in self.subjects if (headline := subject.worst(secret))]
 
     def leakiest(self) -> str | None:
         """The secret with the largest leak, on the mean over the seeds."""

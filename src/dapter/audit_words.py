@@ -86,7 +86,7 @@ def how_sure(each: Variant, preset: str | None) -> list[str]:
         f"Grade {worst[0].grade}: these {attacks} attacks found no more. A stronger attack may find more.",
         f"The worst leak: {_certainty(worst)}{f', n = {n:,} test images' if n else ''}.",
     ]
-    if len(each.subjects) == 1:
+    if len(each.subjects) == 1 and worst[0].seed is not None:
         said.append("One training of the converter: how much another would leak is not known. Cure: audit more seeds.")
     if again > 1:
         said.append(f"Each attack was repeated with {again} seeds; the largest leak counts.")

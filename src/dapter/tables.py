@@ -54,6 +54,9 @@ _WORDS = {
     "psnr": Wording("PSNR", "dB", 1, ".1f"),
     "mse": Wording("mean squared error", form=".4f"),
     "l1": Wording("L1"),
+    "perceptual_distance": Wording("perceptual distance"),
+    "reid_auc": Wording("AUC of recognising the person in other photos"),
+    "reid_rank1": Wording("person found first among others", "%", 100, ".1f"),
     "necessity_accuracy": Wording("accuracy of a classifier of the client part's size", "%", 100, ".1f"),
     "attention_consistency": Wording("correlation of the service's attention before and after", form=".2f"),
     "audit_core_minutes": Wording("processor time of the audit", "core-minutes", 1, ",.1f"),
@@ -87,6 +90,9 @@ _WORDS = {
     "multiply_adds": Wording("multiply-adds at 224 px", "million", 1e-6, ",.1f"),
     "latency_ms": Wording("latency at 224 px, one thread", "ms", 1, ",.1f"),
 }
+
+TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
+"""The measures by which leaks are told, of those that an attack has the first."""
 
 DIALS = {"lam": "λ {}", "budget_bits": "{} bits"}
 """The settings that a defence trades accuracy for secrecy with, and how their values are written."""
@@ -280,12 +286,11 @@ def leak_table(measurements: Iterable[Measurement]) -> str:
         "flags",
     ]
     found = [entry for entry in measurements if entry.attack is not None]
-    two = {entry.secret for entry in found if entry.measure == "secret_auc"}
-    rows = []
+    there: dict[str | None, set[str]] = {}
     for entry in found:
-        told = {"secret_auc", "ssim", "leak"} | (set() if entry.secret in two else {"secret_balanced_accuracy"})
-        if entry.measure in told:
-            rows.append(_leak_row(entry))
+        there.setdefault(entry.secret, set()).add(entry.measure)
+    told = {secret: next((name for name in TOLD if name in measures), "") for secret, measures in there.items()}
+    rows = [_leak_row(entry) for entry in found if entry.measure in ("leak", told[entry.secret])]
     return markdown(header, rows) if rows else "Nothing has been attacked.\n"
 
 
