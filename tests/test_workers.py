@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from dapter import plugins, workers
+from dapter.defences import Task, build_defence
 from dapter.errors import CheckFailed, RunError, UsageError
 from dapter.sharing import LARGE, hand_over, take_over
 from dapter.workers import LOG, default_workers, run_tasks
@@ -23,6 +25,14 @@ class Common:
 
     numbers: np.ndarray
     folder: Path
+
+
+class Here(Common):
+    """The same, but for this process only."""
+
+    def __init__(self, folder):
+        super().__init__(np.ones(LARGE, np.uint8), folder)
+        object.__setattr__(self, "secret", lambda: None)
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ class Write:
             raise CheckFailed("this one cannot be done")
         if self.then == "sleep":
             try:
-                time.sleep(60)
+                time.sleep(600)
             finally:
                 (common.folder / f"{self.name}.stopped").touch()
         said = f"{os.getpid()} {torch.get_num_threads()} {common.numbers.sum()}"
@@ -59,9 +69,9 @@ def common(folder):
     return Common(np.ones(LARGE, np.uint8), folder)
 
 
-def run(names, folder, workers, **then):
+def run(names, folder, count, **then):
     tasks = [Write(name, then.get(name, "")) for name in names]
-    run_tasks(tasks, common(folder), workers, folder / "shared", "cell")
+    run_tasks(tasks, common(folder), count, folder / "shared", "cell")
 
 
 def said(folder, name):
@@ -96,10 +106,9 @@ def test_a_worker_that_dies_is_told_with_what_was_at_work(tmp_path):
 
 
 def test_a_task_that_fails_stops_the_others_and_its_error_arrives(tmp_path):
-    begun = time.monotonic()
     with pytest.raises(CheckFailed, match="cannot be done"):
         run(["good", "bad", "slow", "never"], tmp_path, 2, bad="fail", good="sleep", slow="sleep")
-    assert time.monotonic() - begun < 30
+    assert not (tmp_path / "good").exists()
     assert not (tmp_path / "never").exists()
 
 
@@ -108,7 +117,25 @@ def test_what_cannot_work_is_refused(tmp_path):
         run("a", tmp_path, 0)
     with pytest.raises(UsageError, match="Cure: one worker"):
         run_tasks([Write("a"), Write("b")], lambda: None, 2, tmp_path, "cell")
+
+
+def test_who_does_not_say_how_many_gets_one_for_what_cannot_be_handed_over(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(workers, "default_workers", lambda: 2)
+    here = Here(tmp_path)
+    run_tasks([Write("a"), Write("b")], here, None, tmp_path / "shared", "cell")
+    assert said(tmp_path, "a")[0] == said(tmp_path, "b")[0] == str(os.getpid())
+    assert "there is one now" in capsys.readouterr().out
     assert default_workers() >= 1
+
+
+@pytest.mark.parametrize("name", plugins.names("defences"))
+def test_every_defence_can_be_handed_over(name, data, service, tmp_path):
+    ready = build_defence(name, {}).setup(0, service, Task.of(data))
+    images = data.splits["test"].images[:3]
+    other, its_service = take_over(hand_over((ready, service), tmp_path))
+    assert np.array_equal(other.protect(images).values, ready.protect(images).values)
+    assert its_service.digest == service.digest
+    assert its_service.frozen
 
 
 def test_large_arrays_are_shared_and_nobody_writes_into_anothers(tmp_path):
@@ -125,11 +152,11 @@ def test_large_arrays_are_shared_and_nobody_writes_into_anothers(tmp_path):
 
 
 def start(folder):
-    """This file as a program: two tasks that take a minute."""
+    """This file as a program: two tasks that take ten minutes."""
     child = subprocess.Popen(
         [sys.executable, str(HERE), str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    for _ in range(600):
+    for _ in range(2400):
         log = folder / "shared" / LOG
         if log.exists() and log.read_text().count("at work") == 2:
             return child
@@ -141,14 +168,14 @@ def start(folder):
 def test_an_interrupt_stops_all_workers_at_once(tmp_path):
     child = start(tmp_path)
     child.send_signal(signal.SIGINT)
-    assert "stopped" in child.communicate(timeout=30)[0]
+    assert "stopped" in child.communicate(timeout=120)[0]
     assert {path.name for path in tmp_path.glob("*.stopped")} == {"a.stopped", "b.stopped"}
 
 
 def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
     child = start(tmp_path)
     child.kill()
-    child.communicate(timeout=30)  # ends when no worker holds the pipe any more
+    child.communicate(timeout=120)  # ends when no worker holds the pipe any more
 
 
 if __name__ == "__main__":

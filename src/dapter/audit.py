@@ -17,10 +17,11 @@ from dapter.data import Data
 from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
+from dapter.judge import find_judge
 from dapter.leaks import Finding, find_leaks
 from dapter.processes import pick_device
 from dapter.runs import Run, environment, fingerprint
-from dapter.scoring import SAMPLE, score_images
+from dapter.scoring import SAMPLE, Score, score_images
 from dapter.service.classifier import Service
 from dapter.spent import Spent, read_spent
 from dapter.subjects import CALIBRATION, Subject, load_subject
@@ -42,7 +43,7 @@ def audit(
     seeds: int | Sequence[int] = 1,
     root: Path = Path("runs"),
     preset: str = "cpu",
-    workers: int = 1,
+    workers: int | None = 1,
     source: str = "",
 ) -> list[Measurement]:
     """Attack every subject with every attack and every seed.
@@ -60,8 +61,8 @@ def audit(
             that see the answer alone (the floors) are always run.
         seeds: of the attacks: how many, or which.
         preset: the scale of the attacks, one of PRESETS.
-        workers: processes that attack, each on one thread; results are the same for any number. With more than 1, a
-            script needs `if __name__ == "__main__"`, as always with processes.
+        workers: processes that attack, each on one thread; results are the same for any number. None: one for each
+            core, 1 when there is a GPU. With more than 1, a script needs `if __name__ == "__main__"`.
         source: the command that asked for it, for the record.
 
     Raises:
@@ -92,14 +93,14 @@ def run_audit(
     seeds: int | Sequence[int] = 1,
     root: Path = Path("runs"),
     preset: str = "cpu",
-    workers: int = 1,
+    workers: int | None = 1,
     source: str = "",
 ) -> Run:
     """The same as `audit`; gives the run folder that holds the lines."""
     if not subjects or seeds in (0, ()):
         raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
     found = [load_subject(subject, service, data) for subject in subjects]
-    chosen = choose_attacks(attacks, preset, bool(data.secrets), any(subject.white_box for subject in found))
+    chosen = choose_attacks(attacks, preset, bool(data.readable), any(subject.white_box for subject in found))
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     manifest = {
         "kind": "audit",
@@ -126,8 +127,7 @@ def run_audit(
 def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
     """Every line of an audit whose cells are done; keeps pictures of each subject in its folder."""
     originals, root, preset = asked.originals, asked.root, asked.preset
-    test = originals.data.splits["test"].head(SAMPLE)
-    perfect = score_images(test.images, test, originals.ask)
+    perfect = _perfect(asked)
     ends = {
         seed: {attack_key(each): run_cell(each, originals, seed, root) for each in asked.references}
         for seed in asked.seeds
@@ -143,6 +143,15 @@ def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
         yield from analyse(subject, own, root, preset, source)
         yield from _minutes(asked, subject, source)
         keep_pictures(subject, own, asked.attacks_on(subject), root, run)
+
+
+def _perfect(asked: Asked) -> list[Score]:
+    """The scores of originals as restored images, where images are attacked."""
+    originals = asked.originals
+    if not any(attack.goal == "image" for attack in asked.references):
+        return []
+    test, judge = originals.data.splits["test"], find_judge(originals.data, asked.root / "attacks")
+    return score_images(test.images[:SAMPLE], test, originals.ask, judge)
 
 
 def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measurement:

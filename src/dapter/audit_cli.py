@@ -57,7 +57,6 @@ class Audit:
         from dapter.report import write_report
         from dapter.tables import leak_table
         from dapter.types import Measurement
-        from dapter.workers import default_workers
 
         given = self._read_pairs()
         done = run_audit(
@@ -68,7 +67,7 @@ class Audit:
             seeds=self.seeds,
             root=self.out,
             preset=self.preset,
-            workers=default_workers() if self.workers is None else self.workers,
+            workers=self.workers,
             source=f"dapter {' '.join(sys.argv[1:])}",
         )
         found = [Measurement.from_record(line) for line in done.read_lines(RESULTS)]

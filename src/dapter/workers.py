@@ -53,12 +53,13 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_tasks(tasks: Sequence[Task], common: Any, workers: int, folder: Path, unit: str) -> None:
+def run_tasks(tasks: Sequence[Task], common: Any, workers: int | None, folder: Path, unit: str) -> None:
     """Do all tasks, begun in their order; what is being done and how many are left is shown.
 
     Args:
         common: what they all need; with several workers it is handed over, its large arrays through files in `folder`.
-        workers: processes; with 1 this process does everything.
+        workers: processes; with 1 this process does everything. None: `default_workers`, and 1 if `common` cannot be
+            handed over, which is said.
         folder: for what the processes share, and for what they say.
         unit: what a task is called.
 
@@ -66,17 +67,27 @@ def run_tasks(tasks: Sequence[Task], common: Any, workers: int, folder: Path, un
         UsageError: no worker, or `common` cannot be handed over.
         RunError: a worker died.
     """
-    if workers < 1:
+    count = min(default_workers() if workers is None else workers, max(1, len(tasks)))
+    if count < 1:
         raise UsageError(f"{workers} workers can do nothing. Cure: 1 or more")
+    handed = b""
+    if count > 1:
+        try:
+            handed = hand_over(common, folder)
+        except UsageError as error:
+            if workers is not None:
+                raise
+            tqdm.write(f"{error}; there is one now")
+            count = 1
     with tqdm(total=len(tasks), unit=unit, disable=None) as bar:
-        if min(workers, len(tasks)) < 2:
+        if count == 1:
             for place, task in enumerate(tasks):
                 _say(task, place, len(tasks))
                 with one_thread():
                     task.run(common)
                 bar.update()
         else:
-            _run_all(tasks, hand_over(common, folder), min(workers, len(tasks)), folder, bar)
+            _run_all(tasks, handed, count, folder, bar)
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """Parity of the ONNX interpreter with onnxruntime, operator by operator. Whole nets: test_load.py."""
 
+import pickle
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -163,6 +165,11 @@ def test_an_operator_agrees_with_onnxruntime(case):
     found = OnnxModule(CASES[case])(torch.from_numpy(images))
     assert found.shape == expected.shape
     assert np.allclose(found.numpy(), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_a_model_can_be_given_to_another_process():
+    module, image = OnnxModule(CASES["elu"]), torch.from_numpy(random(*SHAPE))
+    assert torch.equal(pickle.loads(pickle.dumps(module))(image), module(image))
 
 
 def test_functions_of_the_model_are_inlined():

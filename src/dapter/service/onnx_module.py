@@ -5,7 +5,7 @@ A small interpreter: torchvision-free, inference only. Parity with onnxruntime i
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -22,9 +22,9 @@ OLDEST_OPSET = 13
 
 @dataclass(frozen=True)
 class _Step:
-    """One node: its function, the names of its values, its attributes, the values that nobody needs after it."""
+    """One node: its operator, the names of its values, its attributes, the values that nobody needs after it."""
 
-    function: Callable[..., Any]
+    operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
@@ -83,7 +83,7 @@ class OnnxModule(nn.Module):
         values: dict[str, Tensor | None] = {"": None, self._input: images.to(self._dtype), **self._constants}
         values.update((name, getattr(self, buffer)) for name, buffer in self._buffer_of.items())
         for step in self._steps:
-            found = step.function(*(values[name] for name in step.inputs), **step.attributes)
+            found = OPERATORS[step.operator](*(values[name] for name in step.inputs), **step.attributes)
             values.update(zip(step.outputs, found if isinstance(found, tuple) else (found,), strict=False))
             for name in step.spent:
                 del values[name]
@@ -157,11 +157,11 @@ def _steps(graph: Any, output: str) -> list[_Step]:
     used = {output, *last}
     steps = []
     for place, node in enumerate(nodes):
-        function, attributes = OPERATORS[node.op_type], _attributes(node)
+        attributes = _attributes(node)
         if node.op_type == "Split" and len(node.input) == 1:
             attributes.setdefault("num_outputs", len(node.output))
         try:
-            inspect.signature(function).bind(*node.input, **attributes)
+            inspect.signature(OPERATORS[node.op_type]).bind(*node.input, **attributes)
             if node.op_type != "Split" and used & set(node.output[1:]):
                 raise TypeError(f"its output {node.output[1]} is needed")
         except TypeError as error:
@@ -169,5 +169,5 @@ def _steps(graph: Any, output: str) -> list[_Step]:
                 f"this use of the ONNX operator {node.op_type} is not supported ({error}). {cure}"
             ) from None
         spent = tuple(name for name in set(node.input) if name not in ("", output) and last[name] == place)
-        steps.append(_Step(function, tuple(node.input), tuple(node.output), attributes, spent))
+        steps.append(_Step(node.op_type, tuple(node.input), tuple(node.output), attributes, spent))
     return steps
