@@ -49,13 +49,10 @@ class DataOptions:
         return load_data(self.data, target=self.target, secrets=secrets, **settings)
 
 
-@dataclass(frozen=True)
-class ServiceOptions:
-    """Which frozen service; what it does not say about itself must be given."""
+@dataclass(frozen=True, kw_only=True)
+class SpecOptions:
+    """What a service does not say about itself."""
 
-    service: tuple[str, ...] = ()
-    """A run folder of `dapter service train`; or files (.safetensors, .pt2, .onnx), the local folder of a Hugging Face
-    image classifier, or package.module:name of a torch module, several for several classifiers."""
     service_target: str | None = None
     """The label that it answers."""
     service_classes: tuple[str, ...] | None = None
@@ -67,20 +64,18 @@ class ServiceOptions:
     service_size: tuple[int, int] | None = None
     """Height and width that it needs, if it cannot take every size."""
 
-    def load(self) -> "Service":
-        """The service.
+    def load_from(self, *sources: str) -> "Service":
+        """The service of these sources.
 
         Raises:
-            UsageError: none is named, or a run folder among several sources.
+            UsageError: a run folder among several sources.
         """
         from dapter.runs import MANIFEST
         from dapter.service.load import load_service
         from dapter.service.training import load_trained_service
 
-        if not self.service:
-            raise UsageError("no service is named. Cure: --service")
-        runs = [source for source in self.service if (Path(source) / MANIFEST).exists()]
-        if runs and len(self.service) > 1:
+        runs = [source for source in sources if (Path(source) / MANIFEST).exists()]
+        if runs and len(sources) > 1:
             raise UsageError(f"{runs[0]} is a run folder among others. Cure: one run folder, or the files in them")
         if runs:
             return load_trained_service(runs[0])
@@ -92,7 +87,26 @@ class ServiceOptions:
             "input_size": self.service_size,
         }
         spec = cast("Spec", {name: value for name, value in given.items() if value is not None})
-        return load_service(*self.service, **spec)
+        return load_service(*sources, **spec)
+
+
+@dataclass(frozen=True)
+class ServiceOptions(SpecOptions):
+    """Which frozen service; what it does not say about itself must be given."""
+
+    service: tuple[str, ...] = ()
+    """A run folder of `dapter service train`; or files (.safetensors, .pt2, .onnx), the local folder of a Hugging Face
+    image classifier, or package.module:name of a torch module, several for several classifiers."""
+
+    def load(self) -> "Service":
+        """The service.
+
+        Raises:
+            UsageError: none is named, or a run folder among several sources.
+        """
+        if not self.service:
+            raise UsageError("no service is named. Cure: --service")
+        return self.load_from(*self.service)
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,8 @@ class Protector:
         return Protected(payload, file, self.codec, self.dial, dict(steps))
 
     def _open(self, photo: Photo) -> np.ndarray:
+        if isinstance(photo, np.ndarray) and photo.size == 0:
+            raise UsageError(f"pixels of shape {photo.shape} are no photo. Cure: height and width of 1 or more")
         if isinstance(photo, np.ndarray):
             return resize(check_images(photo[None])[0], self.size, square=self.square)
         if isinstance(photo, str):
