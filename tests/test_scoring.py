@@ -65,8 +65,10 @@ def test_small_images_and_unlabelled_targets_have_fewer_scores():
     found = score_images(split.images, split, ask)
     assert [score.measure for score in found] == ["mse", "l1", "psnr"]
     assert headline(found, IMAGE) == "l1"
-    with pytest.raises(UsageError, match="one for each"):
-        score_images(split.images[:3], split, ask)
+    assert {score.n for score in score_images(split.images[:3], split, ask)} == {3}
+    for wrong in (np.concatenate([split.images, split.images]), split.images[:, :4]):
+        with pytest.raises(UsageError, match="one for each"):
+            score_images(wrong, split, ask)
 
 
 def test_of_errors_the_smaller_is_better():

@@ -129,7 +129,7 @@ def _ideal(line: Report, subject: Subject, found: Sequence[Measurement]) -> Iter
         for each in found
         if each.measure == "secret_accuracy" and each.ceiling is not None and each.n
     }
-    for secret in data.secrets if data.targets else ():
+    for secret in data.readable if data.targets else ():
         ideal, n = ideal_accuracy(data.splits["train"], data.splits["test"], data.targets, secret)
         yield _entry(partial(line, secret=secret), "secret_accuracy_ideal", ideal, n)
         for (name, seed), (ceiling, count) in ceilings.items():

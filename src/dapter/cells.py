@@ -7,6 +7,7 @@ from typing import Any
 from dapter.attacks import Attack, Sealed, name_of
 from dapter.checks import still_improving
 from dapter.evaluate import PICTURES, SHOWN
+from dapter.judge import find_judge
 from dapter.leaks import Cell
 from dapter.loop import CHECKPOINT, CURVE
 from dapter.runs import Run, fingerprint, write_npz
@@ -72,24 +73,24 @@ def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[
         write_npz(run.path / PICTURES, **{name: images[:SHOWN] for name, images in shown.items()})
     found = []
     for split, guess in {"val": outcome.val, "test": outcome.test}.items():
-        scores = _score(attack, guess, subject, split, n)
+        scores = _score(attack, guess, subject, split, n, run)
         if attack.trains_on_payloads:
             others = outcome.guess(Observed(subject.data.splits[split].images[:n]))
             scores += [
                 replace(score, measure=score.measure.replace("secret", ABUSE))
-                for score in _score(attack, others, subject, split, n)
+                for score in _score(attack, others, subject, split, n, run)
             ]
         found += [{"split": split, **score.record()} for score in scores]
     return found
 
 
-def _score(attack: Attack, guess: Guess, subject: Subject, split: str, n: int | None) -> list[Score]:
+def _score(attack: Attack, guess: Guess, subject: Subject, split: str, n: int | None, run: Run) -> list[Score]:
     data = subject.data
-    truth = data.splits[split] if n is None else data.splits[split].head(n)
     if attack.goal == "image":
         assert guess.images is not None
-        return score_images(guess.images, truth, subject.ask)
-    classes = {secret: len(data.classes[secret]) for secret in data.secrets}
+        return score_images(guess.images, data.splits[split], subject.ask, find_judge(data, run.path.parent))
+    truth = data.splits[split] if n is None else data.splits[split].head(n)
+    classes = {secret: len(data.classes[secret]) for secret in data.readable}
     return score_secrets(guess, truth.labels, data.splits["train"].labels, classes)
 
 

@@ -117,9 +117,14 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> Estimate:
         raise UsageError("AUC needs labels 0 and 1, and images of both. Cure: choose a label with two classes")
     if not np.isfinite(scores).all():
         raise UsageError("AUC needs finite scores. Cure: find out why the attack or service gave NaN or infinity")
-    below = np.searchsorted(negatives, positives, "left") + np.searchsorted(negatives, positives, "right")
-    area = float(np.mean(below / (2 * len(negatives))))
+    area = rank_area(positives, negatives)
     return Estimate(area, *_auc_interval(area, len(positives), len(negatives)))
+
+
+def rank_area(positives: np.ndarray, negatives: np.ndarray) -> float:
+    """The chance that a positive scores above a negative, ties count half; `negatives` are sorted, neither is empty."""
+    below = np.searchsorted(negatives, positives, "left") + np.searchsorted(negatives, positives, "right")
+    return float(np.mean(below / (2 * len(negatives))))
 
 
 def _auc_interval(area: float, positives: int, negatives: int) -> tuple[float, float]:

@@ -1,13 +1,13 @@
 """How good a guess is: an attack's guesses against the truth, each figure with its n and 95 % interval."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from dapter import metrics
-from dapter.data import UNKNOWN, Split
+from dapter.data import IDENTITY, UNKNOWN, Split
 from dapter.errors import UsageError
 from dapter.types import Answer, Guess
 
@@ -17,10 +17,34 @@ IMAGE = "image"
 SAMPLE = 2000
 """Images behind the measures of pictures; rates are over all of them."""
 
-SMALLER_IS_BETTER = ("mse", "l1")
+GALLERY = 4000
+"""Originals of a split at most, among which a person is sought."""
+
+SMALLER_IS_BETTER = ("mse", "l1", "perceptual_distance")
 
 Ask = Callable[[np.ndarray], Answer]
 """The service: from uint8 (N, H, W, 3) to its answer."""
+
+
+class Judge(Protocol):
+    """What looks at restored images, uint8 (N, H, W, 3); see `judge.Judge`."""
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """The secrets that it reads, for each the number of its values."""
+
+    @property
+    def train(self) -> Mapping[str, np.ndarray]:
+        """Their labels in training, for each int64 (N,)."""
+
+    def read(self, images: np.ndarray) -> Guess:
+        """The secrets that are read in images."""
+
+    def distance(self, images: np.ndarray, others: np.ndarray) -> np.ndarray:
+        """Perceptual distance of each pair, float64 (N,)."""
+
+    def embed(self, images: np.ndarray) -> np.ndarray | None:
+        """Who is shown, (N, values) of length 1; None where people are not known."""
 
 
 @dataclass(frozen=True)
@@ -99,34 +123,85 @@ def score_secrets(
     return found
 
 
-def score_images(restored: np.ndarray, truth: Split, ask: Ask) -> list[Score]:
-    """How near restored images are to the originals, and whether the service still works on them (reprint accuracy).
+def score_images(restored: np.ndarray, truth: Split, ask: Ask, judge: Judge | None = None) -> list[Score]:
+    """How near restored images are to the originals, and what they still serve for.
+
+    That is whether the service works on them, which secrets a recogniser of originals reads in them (both: reprint
+    accuracy), and whether they lead to other photos of the same person (re-identification, of secret IDENTITY).
 
     Args:
-        restored: uint8 (N, H, W, 3).
-        truth: the originals with their labels, in the same order.
+        restored: uint8 (N, H, W, 3), of the first N images of the split.
+        truth: the originals with their labels; those that follow are searched for other photos of the same people.
+        judge: None: no perceptual distance, no secrets and no people.
 
     Raises:
-        UsageError: another number of images.
+        UsageError: more images, or of another size.
     """
-    if restored.shape != truth.images.shape:
+    n = len(restored)
+    if n > len(truth) or restored.shape[1:] != truth.images.shape[1:]:
         raise UsageError(f"restored {restored.shape} are not originals {truth.images.shape}. Cure: one for each")
+    found = [
+        Score(IMAGE, name, *metrics.mean_interval(each), len(each))
+        for name, each in compare(restored, truth, judge).items()
+    ]
+    head = truth.head(n)
+    for target, labels in ask(restored).labels().items():
+        if target in truth.labels:
+            estimate = metrics.accuracy(labels, head.labels[target])
+            found.append(Score(IMAGE, f"reprint_accuracy_{target}", *estimate, n))
+    if judge is not None:
+        for score in score_secrets(judge.read(restored), head.labels, judge.train, judge.classes):
+            name = f"{score.measure.replace('secret', 'reprint')}_{score.secret}"
+            found.append(replace(score, secret=IMAGE, measure=name))
+        found += _reidentify(restored[:GALLERY], truth.head(GALLERY), judge)
+    return found
+
+
+def compare(restored: np.ndarray, truth: Split, judge: Judge | None = None) -> dict[str, np.ndarray]:
+    """For each measure of pictures, its value for each of the first SAMPLE restored images; as for `score_images`."""
+    few, others = restored[:SAMPLE], truth.images[: min(SAMPLE, len(restored))]
     names = ["mse", "l1", "psnr"]
     if min(restored.shape[1:3]) >= metrics.WINDOW:
         names += ["ssim", "ms_ssim"]
-    few, others = restored[:SAMPLE], truth.images[:SAMPLE]
-    found = [
-        Score(IMAGE, name, *metrics.mean_interval(getattr(metrics, name)(few, others)), len(few)) for name in names
+    found = {name: getattr(metrics, name)(few, others) for name in names}
+    return found if judge is None else {**found, "perceptual_distance": judge.distance(few, others)}
+
+
+def _reidentify(restored: np.ndarray, gallery: Split, judge: Judge) -> list[Score]:
+    """Whether restored images are more like other originals of the same person than like those of strangers.
+
+    Verification AUC: for each image the chance that another photo of the person is nearer than a stranger's; averaged
+    over people, since photos of one person are no independent trials. Rank 1: whether the nearest is of that person.
+    The original of the image itself is left out, and people with no other photo.
+    """
+    people, known = gallery.labels.get(IDENTITY), judge.embed(gallery.images)
+    seen = judge.embed(restored)
+    if people is None or known is None or seen is None:
+        return []
+    areas: dict[int, list[float]] = {}
+    hits = []
+    for place, (person, likeness) in enumerate(zip(people, seen @ known.T, strict=False)):
+        mates = np.flatnonzero(people == person)
+        mates = mates[mates != place]
+        strangers = (people != person) & (people != UNKNOWN)
+        if person == UNKNOWN or not len(mates) or not strangers.any():
+            continue
+        others = np.sort(likeness[strangers])
+        areas.setdefault(int(person), []).append(metrics.rank_area(likeness[mates], others))
+        hits.append(int(likeness[mates].max() > others[-1]))
+    if len(areas) < 2:
+        return []
+    area, low, high = metrics.mean_interval(np.array([np.mean(each) for each in areas.values()]))
+    rate = metrics.accuracy(np.array(hits), np.ones(len(hits), np.int64))
+    return [
+        Score(IDENTITY, "reid_auc", area, max(low, 0.0), min(high, 1.0), len(areas)),
+        Score(IDENTITY, "reid_rank1", *rate, len(hits)),
     ]
-    for target, labels in ask(restored).labels().items():
-        if target in truth.labels:
-            estimate = metrics.accuracy(labels, truth.labels[target])
-            found.append(Score(IMAGE, f"reprint_accuracy_{target}", *estimate, len(labels)))
-    return found
 
 
 def headline(scores: list[Score], secret: str) -> str:
     """The measure by which leaks are told: AUC for two classes, else balanced accuracy; for images SSIM, else L1."""
     there = {score.measure for score in scores if score.secret == secret}
-    order = ("ssim", "l1") if secret == IMAGE else ("secret_auc", "secret_balanced_accuracy")
+    orders = {IMAGE: ("ssim", "l1"), IDENTITY: ("reid_auc",)}
+    order = orders.get(secret, ("secret_auc", "secret_balanced_accuracy"))
     return next(name for name in order if name in there)

@@ -140,14 +140,14 @@ class Subject:
         return View(
             train=self._known("train", None),
             val=self._known("val", val),
-            classes={secret: len(self.data.classes[secret]) for secret in self.data.secrets},
+            classes={secret: len(self.data.classes[secret]) for secret in self.data.readable},
             mirror=self.data.mirror,
             client=client,
         )
 
     def _known(self, name: str, n: int | None) -> Known:
         split, seen = self.data.splits[name], head(self.observe(name), n)
-        secrets = {secret: split.labels[secret][:n] for secret in self.data.secrets}
+        secrets = {secret: split.labels[secret][:n] for secret in self.data.readable}
         return Known(seen.payloads, seen.answers, split.images[:n], secrets)
 
     def ask(self, images: np.ndarray) -> Answer:

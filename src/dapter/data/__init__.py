@@ -24,6 +24,9 @@ SPLITS = ("train", "val", "test")
 UNKNOWN = -1
 """The label of an image whose label is not known."""
 
+IDENTITY = "identity"
+"""The label that says who is in an image: no person is in two splits."""
+
 SPLIT_SEED = 0
 """Splits are drawn once, with this seed, whatever the seed of a run: runs stay comparable."""
 
@@ -96,6 +99,11 @@ class Data:
     settings: Mapping[str, Any] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     mirror: bool = True
+
+    @property
+    def readable(self) -> tuple[str, ...]:
+        """The secrets whose values an attacker can learn to read: not IDENTITY, whose values differ between splits."""
+        return tuple(secret for secret in self.secrets if secret != IDENTITY)
 
     def record(self) -> dict[str, Any]:
         """What a run's manifest says of its data, as JSON values."""
@@ -229,7 +237,7 @@ def _check_choice(targets: tuple[str, ...], secrets: tuple[str, ...], table: Tab
 def _split(table: Table) -> np.ndarray:
     """One of SPLITS for each image; drawn by identity where identities are known."""
     n = len(table.images)
-    groups = table.labels.get("identity", np.arange(n))
+    groups = table.labels.get(IDENTITY, np.arange(n))
     groups = np.where(groups == UNKNOWN, groups.max(initial=0) + 1 + np.arange(n), groups)
     split = np.full(n, "train") if table.split is None else table.split.astype(np.str_)
     if strange := sorted(set(split.tolist()) - set(SPLITS)):
