@@ -2,7 +2,7 @@
 
 It says how far an image looks from another, which secrets can still be read in it, and who it shows. Never the service,
 which a defence was trained against and whose features tell the target only: the judge learns all labels, with settings
-and a seed that are the same in every audit, so that its figures compare. See docs/decisions/0014.
+and a seed that are the same in every audit, so that its figures compare. See docs/decisions/0015.
 """
 
 from collections.abc import Callable, Mapping
