@@ -1,5 +1,6 @@
 """Multipart forms: files become payloads, short texts stay, everything else is refused. All in memory."""
 
+import logging
 import re
 import secrets
 from collections.abc import Sequence
@@ -86,6 +87,7 @@ def _read(body: bytes, boundary: bytes) -> list[_Part]:
         Refused: it is broken, cut off, or has too many or too large parts.
     """
     library = need("python_multipart", "gateway")
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it shows what it could not read
     reader = _Reader()
     try:
         parser = library.MultipartParser(boundary, reader.callbacks())
