@@ -1,12 +1,13 @@
-"""Fuzz the readers of releases: whatever the bytes are, they are read, or refused with `Broken`; nothing else may happen.
+"""Fuzz the readers of releases: whatever the bytes are, they are read or refused; nothing else may happen.
 
     python tests/fuzz/release_readers.py [--seconds 60] [--reader NAME] [--seed 1]
 
-Uses atheris (libFuzzer: mutations that follow coverage of our code). Prints the number of executions; a crash prints the
-bytes, and the exit code is not 0. `targets` are also run for a short time, on fixed mutations, by the tests.
+Uses atheris (libFuzzer: mutations that follow the coverage of our code). Prints the number of executions; a crash prints
+its bytes, and the exit code is not 0. The tests run the same readers for a short time, on fixed mutations.
 """
 
 import argparse
+import contextlib
 import sys
 import tempfile
 from pathlib import Path
@@ -35,10 +36,8 @@ def targets():
     honest, _ = read_results(contents["results.jsonl"])
 
     def signature(data):
-        try:
+        with contextlib.suppress(Broken):
             read_signature(data, key)
-        except Broken as fault:
-            assert str(fault)
 
     def claims(data):
         found, problems = read_claims(data)

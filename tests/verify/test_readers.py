@@ -106,7 +106,7 @@ def test_weights_are_counted_however_they_are_written(kind, raw):
     assert found.integers == (tuple(range(6)) if kind == TensorProto.INT64 else None)
     tensor.dims[0] = 3
     graph = helper.make_graph([], "g", [], [], [tensor])
-    with pytest.raises(Broken, match="declare 9 elements .*, but hold 6"):
+    with pytest.raises(Broken, match=r"declare 9 elements .*, but hold 6"):
         read_graph(helper.make_model(graph).SerializeToString())
 
 

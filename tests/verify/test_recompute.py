@@ -1,6 +1,7 @@
 """Running a release and measuring it again: what is honest is confirmed, what is not is contradicted."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import onnx
@@ -158,9 +159,8 @@ def test_what_is_planted_cannot_be_seen():
 def test_a_graph_that_passes_the_rules_but_asks_for_too_much_is_stopped():
     model = make_graph()
     names = ["drawn", *(f"twice{number}" for number in range(40))]
-    nodes = [
-        helper.make_node("Concat", [name, name], [after], axis=0) for name, after in zip(names, names[1:], strict=False)
-    ]
+    pairs = itertools.pairwise(names)
+    nodes = [helper.make_node("Concat", [name, name], [after], axis=0) for name, after in pairs]
     model.graph.node[4].input[0] = names[-1]
     for node in reversed(nodes):
         model.graph.node.insert(4, node)
