@@ -158,6 +158,10 @@ class Exporter(abc.ABC):
     def _open(self, path: Path) -> Runner:
         """The file, ready to convert, in the runtime that apps use. A dial is always given."""
 
+    def missing(self) -> str:
+        """What is missing to run it here and how to get it; empty if nothing is."""
+        return ""
+
     def export(
         self,
         subject: Subject,
@@ -177,7 +181,7 @@ class Exporter(abc.ABC):
             size: height and width, for a format that needs them fixed; by default those of the training.
 
         Raises:
-            UsageError: the format has no such precision or takes every size, or evidence is missing.
+            UsageError: the format has no such precision or takes every size, or its tools or evidence are missing.
             CheckFailed: the file does not give what the converter gives; nothing is left of it.
         """
         self._check(precision, evidence, size)
@@ -212,6 +216,8 @@ class Exporter(abc.ABC):
         if precision not in self.precisions:
             known = ", ".join(self.precisions)
             raise UsageError(f"this format is not exported in {precision}. Cure: one of {known}")
+        if missing := self.missing():
+            raise UsageError(missing)
         if size is not None and self.any_size:
             raise UsageError("a size is given, but this format takes images of every size. Cure: leave it out")
         if precision != "float32" and evidence is None:

@@ -1,10 +1,6 @@
 """ONNX: one file for servers, desktops and browsers, and for images of every size."""
 
-import contextlib
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,6 +10,7 @@ import torch
 from dapter.errors import need
 from dapter.export import Dial, Exporter, Precision, Runner, Subject
 from dapter.export._graph import Graph
+from dapter.export._quiet import quiet
 from dapter.runner import IMAGE, PAYLOAD, Converter
 
 AXES = ("N", "H", "W")
@@ -55,7 +52,7 @@ def _trace(graph: Graph, dial: Dial | None) -> Any:
     names = [IMAGE] if dial is None else [IMAGE, dial.name]
     example = (torch.zeros(2, 33, 47, 3, dtype=torch.uint8), torch.tensor(0.0))
     opened = dict.fromkeys(range(len(AXES)), torch.export.Dim.DYNAMIC)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             graph.eval(),
             example[: len(names)],
@@ -67,20 +64,6 @@ def _trace(graph: Graph, dial: Dial | None) -> Any:
             dynamic_shapes=(opened, None)[: len(names)],
         )
         return slim(program.model_proto)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep quiet what the exporter says of its own deprecations, and of torchvision, which is not used."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
 
 
 def _quantise(model: Any, images: np.ndarray, dial: Dial | None) -> Any:
@@ -102,7 +85,7 @@ def _quantise(model: Any, images: np.ndarray, dial: Dial | None) -> Any:
             return batches.pop() if batches else None
 
     convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quiet():
         path = Path(folder) / "int8.onnx"
         tools.quantize_static(
             model,
