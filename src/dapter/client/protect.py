@@ -113,7 +113,7 @@ class Protector:
         times.append(time.perf_counter())
         payload = self.converter.convert(pixels[None], self.dial)[0]
         times.append(time.perf_counter())
-        file = encode(payload, self.codec)
+        file = encode(payload, self.codec, fast=True)
         times.append(time.perf_counter())
         steps = zip(("open", "convert", "encode"), np.diff(times).tolist(), strict=True)
         return Protected(payload, file, self.codec, self.dial, dict(steps))
