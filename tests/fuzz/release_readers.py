@@ -2,8 +2,8 @@
 
     python tests/fuzz/release_readers.py [--seconds 60] [--reader NAME] [--seed 1]
 
-Uses atheris (libFuzzer: mutations that follow the coverage of our code). Prints the number of executions; a crash prints
-its bytes, and the exit code is not 0. The tests run the same readers for a short time, on fixed mutations.
+Uses atheris (libFuzzer: mutations that follow the coverage of our code). Prints the number of executions; after a crash
+it prints the bytes, and the exit code is not 0. The tests run the same readers for a short time, on fixed mutations.
 """
 
 import argparse

@@ -109,7 +109,7 @@ def build_release(
 
 
 def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
-    """The lines about the converter of a run: its evaluation's, then those of the audits.
+    """The lines about the converter of a run: its evaluation's, then what the audits add to them.
 
     Raises:
         RunError: it was not measured.
@@ -119,7 +119,7 @@ def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
     own = [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
     if not own:
         raise RunError(f"{run.path} was not measured. Cure: repeat the `dapter train` that made it")
-    lines = list(own)
+    lines, known = list(own), {_about(line) for line in own}
     for path in audits:
         file = path / RESULTS if path.is_dir() else path
         if not file.is_file():
@@ -129,8 +129,12 @@ def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
         ]
         if not matching:
             raise UsageError(f"{path} says nothing of the converter in {run.path}. Cure: audit this run")
-        lines += matching
+        lines += [line for line in matching if line.attack or _about(line) not in known]
     return list({line.to_json(): line for line in lines}.values())
+
+
+def _about(line: Measurement) -> tuple[str, str, str | None]:
+    return line.measure, line.target, line.secret
 
 
 def _same_converter(line: Measurement, own: Measurement) -> bool:
