@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup demo test check fmt build clean
+.PHONY: help setup web demo test check verify fmt build clean
 
 help: ## Show what can be made
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -18,13 +18,39 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
+# The page needs Node 20; without it, all else works, and what is left out is said.
+NODE_OK := $(shell node -e 'process.exit(+(+process.versions.node.split(".")[0] < 20))' 2>/dev/null && echo yes)
+NPM := npm --prefix web --no-fund --no-audit --no-update-notifier
+WEB_SOURCES := $(shell find web/src web/public -type f) web/index.html web/vite.config.ts web/tsconfig.json web/tsconfig.lib.json
+
+ifdef NODE_OK
+web: web/dist/index.html ## Build the web page and the browser package (needs Node 20)
+web_test: web
+	$(NPM) test
+web_check: web
+	$(NPM) run check
+web_fmt: web
+	$(NPM) run fmt
+else
+web web_test web_check web_fmt:
+	@echo "Node 20 is not here: the web page is not built, and its tests are skipped."
+endif
+.PHONY: web_test web_check web_fmt
+
+web/node_modules/.installed: web/package.json web/package-lock.json
+	$(NPM) ci
+	touch $@
+
+web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
+	$(NPM) run build
+
 demo: setup ## Train a service and a converter on generated portraits, write the report (under ten minutes)
 	$(BIN)/dapter demo
 
-test: setup ## Run the tests (under ten minutes)
+test: setup web_test ## Run the tests (under ten minutes)
 	$(BIN)/python -m pytest
 
-check: setup ## Format, lint, types, layers, results shown, documentation
+check: setup web_check ## Format, lint, types, layers, results shown, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -32,7 +58,11 @@ check: setup ## Format, lint, types, layers, results shown, documentation
 	$(BIN)/python benchmarks/tables.py --check
 	$(BIN)/python -m pytest tests/docs
 
-fmt: setup ## Format and fix what can be fixed
+verify: setup ## Verify the releases of this repository
+	@for release in $(wildcard releases/*/); do \
+		$(BIN)/dapter verify $$release --key releases/signing.pub --out runs/verify/$$(basename $$release) || exit 1; done
+
+fmt: setup web_fmt ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -41,5 +71,5 @@ build: setup ## Build the wheel and the source archive into dist/
 	PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m build --outdir dist
 
 clean: ## Remove what was built; keeps runs/
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist web/dist web/lib web/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests -name __pycache__ -prune -exec rm -rf {} +

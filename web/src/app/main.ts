@@ -67,7 +67,9 @@ async function choose(file: Blob): Promise<void> {
   if (!ready) return;
   forget();
   try {
+    performance.mark("open");
     photo = { image: await openPhoto(file, ready.release.manifest.image.trained), bytes: file.size };
+    performance.measure("open", "open");
     await convert();
     find("compare-title").focus({ preventScroll: true });
     find("compare").scrollIntoView({ block: "nearest" });
@@ -95,7 +97,9 @@ async function convert(): Promise<void> {
   payload = null;
   send.disabled = true;
   const dial = ready.release.manifest.dial;
+  performance.mark("convert");
   const found = await ready.engine.converter.convert(photo.image, dial ? Number(slider.value) : undefined);
+  performance.measure("convert", "convert");
   if (mine !== latest || !photo) return;
   payload = found;
   const { pixels, factor } = amplify(found.pixels);
@@ -142,7 +146,9 @@ async function sendPayload(): Promise<void> {
   tell("sent", "Sending…");
   try {
     const url = new URL(ready.config.model, location.href).href;
+    performance.mark("send");
     const found: Answer = await ask(url, sending, ready.release.manifest.targets);
+    performance.measure("send", "send");
     if (sending !== payload) return;
     showAnswer(found);
     tell("sent", words.sentWords(found.sent, sending.png.length, new Date()));

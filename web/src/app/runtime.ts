@@ -20,11 +20,12 @@ export async function openEngine(release: Release): Promise<Engine> {
 
 /** The same converter on WebGPU; null where there is none, or where it is slower or differs by more than a rounding. */
 export async function tryGpu(release: Release, slow: Converter): Promise<Engine | null> {
-  if (!("gpu" in navigator) || !("Suspending" in WebAssembly)) return null;
+  const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
+  if (!gpu || !("Suspending" in WebAssembly)) return null;
   const probe = noise(release);
   await slow.convert(probe);
   const [expected, slowMs] = await timed(() => slow.convert(probe));
-  if (slowMs < PAYS_MS) return null;
+  if (slowMs < PAYS_MS || !(await gpu.requestAdapter())) return null;
   try {
     const [{ default: jspiUrl }, jspi] = await Promise.all([
       import("onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url"),
