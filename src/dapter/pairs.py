@@ -65,9 +65,10 @@ def read_pairs(
     _refuse([*problems, *more], not images, on_error)
     table = _table(rows, labels, {file: pair[0] for file, pair in images.items()})
     payloads = np.stack([pair[1] for pair in images.values()])
-    targets = tuple(each for each in (service.targets if service else ()) if each in table.labels)
-    for target in targets if service else ():
-        table = _as_answered(table, target, service.classes[target])
+    answered = {} if service is None else service.classes
+    targets = tuple(target for target in answered if target in table.labels)
+    for target in targets:
+        table = _as_answered(table, target, answered[target])
     others = [each for each in table.labels if each not in (FILE, "identity", *targets)]
     data = _Originals(replace(table, skipped=(*problems, *more))).load((FILE, *targets), secrets or others)
     splits = {part: Split(split.images, _without_file(split.labels)) for part, split in data.splits.items()}
@@ -138,13 +139,13 @@ def _read(pairs: Mapping[str, tuple[Path, Path]]) -> tuple[dict[str, tuple[np.nd
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(tqdm(pool.map(both, pairs.values()), "images", len(pairs), disable=None, delay=2))
-    sizes = Counter(each[0].shape for each in found if not isinstance(each, str))
-    usual = sizes.most_common(1)[0][0] if sizes else ()
+    sizes = Counter(each[0].shape[:2] for each in found if not isinstance(each, str))
+    usual = max(sizes, key=sizes.__getitem__, default=(0, 0))
     images, problems = {}, []
     for (file, pair), each in zip(pairs.items(), found, strict=True):
         if isinstance(each, str):
             problems.append(each)
-        elif any(image.shape != usual for image in each):
+        elif any(image.shape[:2] != usual for image in each):
             both_sizes = " and ".join(f"{image.shape[1]} x {image.shape[0]}" for image in each)
             problems.append(f"{pair[0]} and {pair[1]} are {both_sizes}; most are {usual[1]} x {usual[0]}")
         else:
