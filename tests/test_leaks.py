@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
 
 from dapter.checks import FLAGS, relative, still_improving
 from dapter.leaks import LEAK, Cell, find_leaks
+from dapter.metrics import mean_interval
 from dapter.scoring import IMAGE, Score
 
 
@@ -52,6 +54,38 @@ def test_few_images_do_not_make_the_worst_attack():
     lucky = cell([0.6], [(0.99, "secret_auc", 0.3)], kind=1)
     (worst,) = of(find_leaks([FLOOR, lucky, cell([0.8], kind=2)], ORIGINALS, []), LEAK)
     assert worst.cell.settings == {"kind": 2}
+
+
+HARD = np.linspace(0.2, 0.8, 200)
+"""How well images can be restored at all: the first ones are the hardest."""
+
+
+def restored(values, **settings):
+    """A cell that restored the first images of val so well; on test likewise."""
+    estimate = Score(IMAGE, "ssim", *mean_interval(values), len(values))
+    return Cell("decoder", settings, False, (estimate,), (estimate,), False, "r", likeness=values)
+
+
+def worst_of(*cells):
+    floor = cell([(0.1, "ssim", 0.01, IMAGE)], attack="answer_image", floor=True)
+    (found,) = [
+        each for each in find_leaks([floor, *cells], {}, [score(1, "ssim", 0, IMAGE)]) if each.score.measure == LEAK
+    ]
+    return found.cell.settings["name"]
+
+
+def test_attacks_on_few_images_are_compared_on_these():
+    """Were means compared, whoever attacked the easiest images would win; were intervals, whoever attacked the most."""
+    noise = np.random.default_rng(0).normal(0, 0.01, 16)
+    decoder = restored(HARD, name="decoder")
+    stronger, weaker, equal = (restored(HARD[:16] + gain + noise, name="few") for gain in (0.05, -0.05, 0))
+    assert stronger.val[0].high < decoder.val[0].low  # the first images are hard
+    assert worst_of(decoder, stronger) == worst_of(stronger, decoder) == "few"
+    assert worst_of(decoder, weaker) == worst_of(weaker, decoder) == "decoder"
+    assert worst_of(decoder, equal) == worst_of(equal, decoder) == "decoder"
+    easy, hard = restored(HARD[::-1], name="decoder"), restored(HARD[::-1][:16] - 0.05, name="few")
+    assert hard.val[0].low > easy.val[0].high  # the first images are easy
+    assert worst_of(easy, hard) == "decoder"
 
 
 def test_what_hides_in_the_answer_is_a_leak():

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dapter.attacks import Attack, Sealed, name_of
 from dapter.checks import still_improving
 from dapter.evaluate import PICTURES, SHOWN
@@ -11,13 +13,16 @@ from dapter.judge import find_judge
 from dapter.leaks import Cell
 from dapter.loop import CHECKPOINT, CURVE
 from dapter.runs import Run, fingerprint, write_npz
-from dapter.scoring import SAMPLE, Score, score_images, score_secrets
+from dapter.scoring import SAMPLE, Score, likeness, score_images, score_secrets
 from dapter.spent import noted
 from dapter.subjects import Subject, head
 from dapter.types import Guess, Observed
 
 SCORES = "scores.jsonl"
 """In the folder of a cell: its scores on val and test."""
+
+LIKENESS = "likeness.npz"
+"""In the folder of a cell that attacks images: how like each restored image of val is."""
 
 ABUSE = "abuse"
 """Instead of `secret` in the measures of a model that was trained on payloads and is tried on originals."""
@@ -58,6 +63,7 @@ def run_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Cell:
         improving=still_improving(run.read_lines(CURVE)),
         reference=attack_key(attack.on_originals()),
         flags=attack.flags,
+        likeness=_likeness(run),
     )
 
 
@@ -71,6 +77,8 @@ def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[
         originals = subject.data.splits["test"].images
         shown = {"original": originals, "payload": payloads, "restored": outcome.test.images}
         write_npz(run.path / PICTURES, **{name: images[:SHOWN] for name, images in shown.items()})
+    if outcome.val.images is not None:
+        write_npz(run.path / LIKENESS, val=likeness(outcome.val.images, subject.data.splits["val"]))
     found = []
     for split, guess in {"val": outcome.val, "test": outcome.test}.items():
         scores = _score(attack, guess, subject, split, n, run)
@@ -81,6 +89,14 @@ def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[
                 for score in _score(attack, others, subject, split, n, run)
             ]
         found += [{"split": split, **score.record()} for score in scores]
+    return found
+
+
+def _likeness(run: Run) -> np.ndarray | None:
+    if not (run.path / LIKENESS).exists():
+        return None
+    with np.load(run.path / LIKENESS) as kept:
+        found: np.ndarray = kept["val"]
     return found
 
 

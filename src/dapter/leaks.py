@@ -2,15 +2,19 @@
 
 Pure functions. The floor is what the answer to the payload says, but no more than what the answer to the original
 says: a secret that a defence writes into the answer is a leak. Floor, ceiling and worst attack are chosen by their
-scores on `val`, by the end of the interval that an attack is sure to reach; every figure is of `test`.
+scores on `val`, by the end of the interval that an attack is sure to reach; every figure is of `test`. An attack that
+is too costly for all images is compared with the others on the images that both attacked.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from dapter.checks import READ, relative
-from dapter.scoring import IMAGE, Score, headline
+from dapter.metrics import mean_interval
+from dapter.scoring import IMAGE, SMALLER_IS_BETTER, Score, headline
 
 LEAK = "leak"
 """The measure of the headline: the leak of the worst attack."""
@@ -31,6 +35,7 @@ class Cell:
         improving: whether it was still learning when it was stopped.
         reference: the fingerprint of the attack whose score on originals tells its ceiling.
         flags: of the attack itself.
+        likeness: for each image of val that it restored, in order, the measure by which leaks of images are told.
     """
 
     attack: str
@@ -41,6 +46,7 @@ class Cell:
     improving: bool
     reference: str
     flags: tuple[str, ...] = ()
+    likeness: np.ndarray | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -132,14 +138,47 @@ def _headlines(found: Sequence[Finding]) -> list[Finding]:
             for finding in found
             if (finding.score.secret, finding.score.measure) == (secret, measure) and not finding.cell.floor
         ]
-        worst = _best((finding.cell for finding in rivals), secret, measure)
-        chosen = next((finding for finding in rivals if finding.score is worst), None)
+        chosen = _worst(rivals)
         if chosen is None or chosen.leak is None or chosen.floor is None or chosen.ceiling is None:
             continue
         ends = [relative(end, chosen.floor, chosen.ceiling) for end in (chosen.score.low, chosen.score.high)]
         low, high = sorted(end for end in ends if end is not None)
         headlines.append(replace(chosen, score=Score(secret, LEAK, chosen.leak, low, high, chosen.score.n)))
     return headlines
+
+
+def _worst(rivals: Sequence[Finding]) -> Finding | None:
+    """The attack that is best on `val`, among findings of one secret and measure.
+
+    First the best of those that attacked the most images; then that of those that attacked fewer, if it is surely
+    better on the images that both attacked, and so on. To compare the means of unequal samples would be to compare the
+    images; the ends of their intervals, to punish whoever attacked few.
+    """
+    scores = {id(each): _of(each.cell.val, each.score.secret, each.score.measure) for each in rivals}
+    worst: Finding | None = None
+    for n in sorted({score.n for score in scores.values() if score is not None}, reverse=True):
+        group = [each for each in rivals if (score := scores[id(each)]) is not None and score.n == n]
+        best = _best((each.cell for each in group), group[0].score.secret, group[0].score.measure)
+        challenger = next(each for each in group if each.score is best)
+        if worst is None or _surely_better(challenger, worst):
+            worst = challenger
+    return worst
+
+
+def _surely_better(challenger: Finding, champion: Finding) -> bool:
+    """Whether one that attacked fewer images of `val` is better on those, by more than chance.
+
+    Without a figure for each image, as of labels: by the end of the interval that is surely reached.
+    """
+    few, many = challenger.cell.likeness, champion.cell.likeness
+    secret, measure = challenger.score.secret, challenger.score.measure
+    if secret != IMAGE or few is None or many is None or not 1 < len(few) <= len(many):
+        mine, theirs = (_of(each.cell.val, secret, measure) for each in (challenger, champion))
+        assert mine is not None
+        assert theirs is not None
+        return replace(mine, value=mine.least).beats(theirs.least)
+    gains = few - many[: len(few)]
+    return mean_interval(-gains if measure in SMALLER_IS_BETTER else gains).low > 0
 
 
 def _best(cells: Iterable[Cell], secret: str, measure: str) -> Score | None:

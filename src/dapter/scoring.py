@@ -167,6 +167,12 @@ def compare(restored: np.ndarray, truth: Split, judge: Judge | None = None) -> d
     return found if judge is None else {**found, "perceptual_distance": judge.distance(few, others)}
 
 
+def likeness(restored: np.ndarray, truth: Split) -> np.ndarray:
+    """For each restored image the measure by which the leak of the image is told, float64 (N,); as `score_images`."""
+    measure = metrics.ssim if min(restored.shape[1:3]) >= metrics.WINDOW else metrics.l1
+    return measure(restored[:SAMPLE], truth.images[: min(SAMPLE, len(restored))])
+
+
 def _reidentify(restored: np.ndarray, gallery: Split, judge: Judge) -> list[Score]:
     """Whether restored images are more like other originals of the same person than like those of strangers.
 
