@@ -44,7 +44,7 @@ def export(
     defence = load_defence(run)
     exporter: Exporter = find("export", target)()
     evidence = _evidence(run, service, data)
-    subject = _subject(defence, data)
+    subject = subject_of(defence, data)
     return exporter.export(subject, run.path / FOLDER, precision, evidence=evidence, size=size)
 
 
@@ -57,7 +57,15 @@ def _evidence(run: Run, service: Service | None, data: Data | None) -> Evidence 
     return Evidence(service, data.splits["train"].images, data.splits["val"])
 
 
-def _subject(defence: Defence, data: Data | None) -> Subject:
+def subject_of(defence: Defence, data: Data | None) -> Subject:
+    """What is exported of a trained defence.
+
+    Args:
+        data: says how large the images are, where the run does not.
+
+    Raises:
+        UsageError: it sends no image, or not always the same one, or nothing says how large the images are.
+    """
     if defence.sends != "image" or defence.random:
         raise UsageError("only converters that send an image, always the same one, are exported. Cure: another defence")
     size = defence.task.image_size if defence.task else data.image_size if data else None

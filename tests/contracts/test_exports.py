@@ -102,7 +102,7 @@ def test_a_dial_is_an_input(exporter, tmp_path):
 def test_what_differs_is_not_kept(ready, exporter, tmp_path, monkeypatch):
     folder, done = ready
     content = (folder / done.path).read_bytes()
-    monkeypatch.setattr(exporter, "_write", lambda subject, path, *_: path.write_bytes(content))
+    monkeypatch.setattr(exporter, "write", lambda subject, path, *_: path.write_bytes(content))
     with pytest.raises(CheckFailed, match=r"100\.000%.*by up to .*Cure"):
         exporter.export(subject(off=2), tmp_path)
     assert list(tmp_path.iterdir()) == []

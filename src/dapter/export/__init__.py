@@ -1,6 +1,6 @@
 """The contract of an export: a trained client part as one file that runs without torch and without us.
 
-One file a target. An exporter writes a file and opens it again, in hooks; the base class owns the public call: the file
+One file a target. An exporter writes a file and opens it again; the base class owns the call that users make: the file
 is written under a temporary name, compared with the client part on images, and only then gets its name. Whatever the
 format, the graph takes `image`, uint8 (N, H, W, 3) RGB, and gives `payload`, the same: order of colours, scaling and
 rounding are inside, so that no app can get them wrong. A client part with a dial takes it as a second input.
@@ -143,10 +143,10 @@ class Exporter(abc.ABC):
     """Of ONNX."""
 
     @abc.abstractmethod
-    def _write(
+    def write(
         self, subject: Subject, path: Path, precision: Precision, size: tuple[int, int], calibration: np.ndarray
     ) -> None:
-        """Write the file, the same bytes whenever it is asked.
+        """Write the file, unchecked: the same bytes whenever it is asked.
 
         Args:
             precision: one of `precisions`.
@@ -155,8 +155,11 @@ class Exporter(abc.ABC):
         """
 
     @abc.abstractmethod
-    def _open(self, path: Path) -> Runner:
-        """The file, ready to convert, in the runtime that apps use. A dial is always given."""
+    def open(self, path: Path) -> Runner:
+        """A file, ready to convert images of a size that it takes, in the runtime that apps use.
+
+        Where there is a dial, its value must always be given.
+        """
 
     def missing(self) -> str:
         """What is missing to run it here and how to get it; empty if nothing is."""
@@ -190,8 +193,8 @@ class Exporter(abc.ABC):
         path = Path(folder) / f"{name}{self.suffix}"
         calibration = _fit(evidence.train[:CALIBRATION], fixed) if evidence else np.zeros((0, *fixed, 3), np.uint8)
         with _draft(path) as draft:
-            self._write(subject, draft, precision, fixed, calibration)
-            parity = self._parity(subject, self._open(draft), precision, evidence, fixed)
+            self.write(subject, draft, precision, fixed, calibration)
+            parity = self._parity(subject, self.open(draft), precision, evidence, fixed)
             content = draft.read_bytes()
             done = Export(
                 path=path.name,
@@ -207,10 +210,6 @@ class Exporter(abc.ABC):
             write_atomic(_record_path(path), json.dumps(done.record(), indent=2, sort_keys=True) + "\n")
             draft.replace(path)
         return done
-
-    def open(self, path: Path) -> Runner:
-        """An exported file, ready to convert images of a size that it takes."""
-        return self._open(path)
 
     def _check(self, precision: Precision, evidence: Evidence | None, size: tuple[int, int] | None) -> None:
         if precision not in self.precisions:

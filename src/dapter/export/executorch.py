@@ -28,9 +28,10 @@ class Executorch(Exporter):
     precisions: ClassVar[tuple[Precision, ...]] = ("float32", "float16", "int8")
     any_size: ClassVar[bool] = False
 
-    def _write(
+    def write(
         self, subject: Subject, path: Path, precision: Precision, size: tuple[int, int], calibration: np.ndarray
     ) -> None:
+        """Write the file, unchecked."""
         graph = Graph(subject.client, torch.float16 if precision == "float16" else torch.float32).eval()
         image = torch.zeros(1, *size, 3, dtype=torch.uint8)
         with quiet():
@@ -43,7 +44,8 @@ class Executorch(Exporter):
             lowered = exir.to_edge_transform_and_lower(program, partitioner=[xnnpack.XnnpackPartitioner()])
             path.write_bytes(lowered.to_executorch().buffer)
 
-    def _open(self, path: Path) -> Runner:
+    def open(self, path: Path) -> Runner:
+        """The file, ready to convert."""
         with quiet():
             runtime = need("executorch.runtime", "mobile").Runtime.get()
         program = runtime.load_program(path.read_bytes())

@@ -46,7 +46,7 @@ def make_environment(folder: Path) -> None:
     if (folder / READY).exists():
         return
     venv.create(folder, with_pip=True, clear=True)
-    done = subprocess.run([_python(folder), "-m", "pip", "install", *PACKAGES, _torch()], check=False)
+    done = subprocess.run([environment_python(folder), "-m", "pip", "install", *PACKAGES, _torch()], check=False)
     if done.returncode:
         raise CheckFailed(f"{folder} could not be made: pip failed. Cure: see what it said above, then {COMMAND}")
     (folder / READY).touch()
@@ -66,9 +66,10 @@ class Litert(Exporter):
             return ""
         return f"LiteRT's converter has no environment at {folder}. Cure: {COMMAND}"
 
-    def _write(
+    def write(
         self, subject: Subject, path: Path, precision: Precision, size: tuple[int, int], calibration: np.ndarray
     ) -> None:
+        """Write the file, unchecked."""
         image = torch.zeros(1, *size, 3, dtype=torch.uint8)
         inputs = (image,) if subject.dial is None else (image, torch.tensor(subject.dial.default))
         with tempfile.TemporaryDirectory() as folder:
@@ -77,7 +78,8 @@ class Litert(Exporter):
                 torch.export.save(torch.export.export(Graph(subject.client).eval(), inputs), program)
             _work("convert", str(program), str(path))
 
-    def _open(self, path: Path) -> Runner:
+    def open(self, path: Path) -> Runner:
+        """The file, ready to convert."""
         content = path.read_bytes()
 
         def convert(images: np.ndarray, dial: float | None) -> np.ndarray:
@@ -99,13 +101,17 @@ def _work(*args: str) -> None:
         ConversionError: it failed.
     """
     done = subprocess.run(
-        [_python(environment_folder()), "-I", str(WORKER), *args], capture_output=True, text=True, check=False
+        [environment_python(environment_folder()), "-I", str(WORKER), *args],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise ConversionError(f"LiteRT could not {args[0]} the converter: {done.stderr.strip()[-2000:]}")
 
 
-def _python(folder: Path) -> str:
+def environment_python(folder: Path) -> str:
+    """Its interpreter."""
     return str(folder / ("Scripts" if sys.platform == "win32" else "bin") / "python")
 
 

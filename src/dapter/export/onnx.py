@@ -29,9 +29,10 @@ class Onnx(Exporter):
     any_size: ClassVar[bool] = True
     opset: ClassVar[int | None] = 18
 
-    def _write(
+    def write(
         self, subject: Subject, path: Path, precision: Precision, size: tuple[int, int], calibration: np.ndarray
     ) -> None:
+        """Write the file, unchecked."""
         onnx = need("onnx", "export")
         graph = Graph(subject.client, torch.float16 if precision == "float16" else torch.float32)
         model = _trace(graph, subject.dial)
@@ -41,7 +42,8 @@ class Onnx(Exporter):
         onnx.checker.check_model(model, full_check=True)
         path.write_bytes(model.SerializeToString(deterministic=True))
 
-    def _open(self, path: Path) -> Runner:
+    def open(self, path: Path) -> Runner:
+        """The file, ready to convert."""
         return Converter(path.read_bytes()).convert
 
 
