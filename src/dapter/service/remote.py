@@ -183,7 +183,8 @@ def to_probabilities(found: Any, n: int, classes: Sequence[str]) -> np.ndarray:
         if scores.min() < 0 or np.abs(sums - 1).max() > 1e-2:
             scores = np.exp(scores - scores.max(axis=1, keepdims=True))
             sums = scores.sum(axis=1, keepdims=True)
-        return (scores / sums).astype(np.float32)
+        shares: np.ndarray = (scores / sums).astype(np.float32)
+        return shares
     labels = [
         value.decode(errors="replace") if isinstance(value, bytes) else value for value in values.ravel().tolist()
     ]
@@ -191,7 +192,7 @@ def to_probabilities(found: Any, n: int, classes: Sequence[str]) -> np.ndarray:
     if len(numbers) != n or not all(type(number) is int and 0 <= number < len(classes) for number in numbers):
         cure = f"Cure: scores or labels of {', '.join(classes)[:80]}, in this order; else an adapter"
         raise ServiceError(f"the service answers {values.shape} {str(labels[:3])[:80]} to {n} images. {cure}")
-    return np.eye(len(classes), dtype=np.float32)[numbers]
+    return np.eye(len(classes), dtype=np.float32)[np.array(numbers)]
 
 
 def find_adapter(path: str) -> Ask:

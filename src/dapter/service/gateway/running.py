@@ -18,7 +18,8 @@ from dapter.service.gateway.app import Gateway, Limits
 from dapter.service.gateway.images import Images
 from dapter.service.gateway.json_body import parse_path
 from dapter.service.gateway.upstream import Upstream
-from dapter.verify import Identity, verify_release
+from dapter.verify import verify_release
+from dapter.verify.signature import Identity
 
 
 @dataclass(frozen=True)

@@ -12,32 +12,58 @@ from dapter.errors import UsageError, need
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
 
-PASS = (
-    "accept",
-    "accept-encoding",
-    "authorization",
-    "x-api-key",
-    "api-key",
-    "x-goog-api-key",
-    "ocp-apim-subscription-key",
+PASS = frozenset(
+    [
+        "accept",
+        "accept-encoding",
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "x-goog-api-key",
+        "ocp-apim-subscription-key",
+    ]
 )
 """Headers of an app that go to the service: what it wants back, and who pays. No cookie, address or name of the app."""
 
-NEVER = ("connection", "content-encoding", "content-length", "content-type", "expect", "host", "te", "trailer")
-NEVER += ("transfer-encoding", "upgrade", "content-md5", "digest", "content-digest", "repr-digest")
+NEVER = frozenset(
+    [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-md5",
+        "digest",
+        "content-digest",
+        "repr-digest",
+    ]
+)
 """Headers that cannot pass: they describe the connection, or a body that is not the one that is sent."""
 
-DROP = (
-    "connection",
-    "keep-alive",
-    "proxy-authenticate",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "content-length",
+DROP = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "alt-svc",
+        "location",
+        "content-location",
+        "refresh",
+        "link",
+        "set-cookie",
+        "set-cookie2",
+    ]
 )
-DROP += ("alt-svc", "location", "content-location", "refresh", "link", "set-cookie", "set-cookie2")
 """Headers of the service that do not come back: of its connection, and those that lead an app past the gateway."""
 
 HEADER_BYTES = 8192
