@@ -11,6 +11,7 @@ import io
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -138,6 +139,7 @@ def main():
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
+    warnings.simplefilter("ignore")  # Pillow's, of damaged files
     began = time.monotonic()
 
     def progress(done):
