@@ -45,7 +45,7 @@ def test_it_is_trained_once_and_reads_the_secrets_of_originals(root, monkeypatch
     data = make_secret_data(flip=0.0)
     judge = find_judge(data, root)
     found = scores(data.splits["test"].images, data, judge)
-    assert found["reprint_auc_shape"].value > 0.95
+    assert found["reprint_secret_auc_shape"].value > 0.95
     assert found["perceptual_distance"].value == pytest.approx(0, abs=1e-6)
     assert "reid_auc" not in found
     monkeypatch.setattr(module, "train_net", None)

@@ -151,8 +151,7 @@ def score_images(restored: np.ndarray, truth: Split, ask: Ask, judge: Judge | No
             found.append(Score(IMAGE, f"reprint_accuracy_{target}", *estimate, n))
     if judge is not None:
         for score in score_secrets(judge.read(restored), head.labels, judge.train, judge.classes):
-            name = f"{score.measure.replace('secret', 'reprint')}_{score.secret}"
-            found.append(replace(score, secret=IMAGE, measure=name))
+            found.append(replace(score, secret=IMAGE, measure=f"reprint_{score.measure}_{score.secret}"))
         found += _reidentify(restored[:GALLERY], truth.head(GALLERY), judge)
     return found
 

@@ -24,7 +24,15 @@ class Wording(NamedTuple):
     form: str = ",.3f"
 
 
-_ORIGINAL, _REPRINT = "_original", "reprint_accuracy_"
+_ORIGINAL = "_original"
+_RESTORED = {
+    "reprint_accuracy_": Wording("the service's accuracy on restored images", "%", 100, ".1f"),
+    "reprint_secret_accuracy_": Wording("accuracy of a recogniser on restored images", "%", 100, ".1f"),
+    "reprint_secret_balanced_accuracy_": Wording("its balanced accuracy on restored images", "%", 100, ".1f"),
+    "reprint_secret_auc_": Wording("AUC of a recogniser on restored images"),
+}
+"""Measures that end in the name of a label."""
+
 _WORDS = {
     "target_accuracy": Wording("accuracy of the answer", "%", 100, ".1f"),
     "target_balanced_accuracy": Wording("balanced accuracy", "%", 100, ".1f"),
@@ -113,8 +121,9 @@ _RATES = ("target_accuracy_original", "target_accuracy", "agreement")
 def wording(measure: str) -> Wording:
     """How to show that measure; one that is not known keeps its own name."""
     stem = measure.removesuffix(_ORIGINAL)
-    if stem.startswith(_REPRINT):
-        return Wording(f"the service's accuracy on restored images, {stem.removeprefix(_REPRINT)}", "%", 100, ".1f")
+    for start, words in _RESTORED.items():
+        if stem.startswith(start):
+            return words._replace(label=f"{words.label}, {stem.removeprefix(start)}")
     found = _WORDS.get(stem, Wording(stem.replace("_", " "), form=",.4g"))
     return found if stem == measure else found._replace(label=f"{found.label}: original")
 

@@ -31,7 +31,7 @@ BETAS = (0.5, 0.999)
 """Of both optimizers (Isola et al., section 3.3)."""
 
 
-_CPU = Plan(epochs=4, augment=False)
+_CPU = Plan(epochs=3, augment=False)
 
 
 @dataclass(frozen=True)

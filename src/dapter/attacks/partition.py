@@ -21,19 +21,19 @@ Kind = Literal["deconvolution", "dense", "sparse"]
 
 ATTACKERS: tuple[Mapping[str, Any], ...] = (
     {"family": "dense", "depth": 1, "width": 4},
-    {"family": "sparse", "depth": 1, "width": 16},
     {"family": "dense", "depth": 1, "width": 16},
-    {"family": "sparse", "depth": 3, "width": 16},
     {"family": "dense", "depth": 3, "width": 16},
     {"family": "deconvolution", "depth": 1, "width": 8},
+    {"family": "sparse", "depth": 1, "width": 16},
     {"family": "deconvolution", "depth": 2, "width": 8},
+    {"family": "sparse", "depth": 3, "width": 16},
     {"family": "deconvolution", "depth": 2, "width": 16},
 )
 """The eight, cheapest first."""
 
 PLANS = {
     "tiny": Plan(epochs=6, batch_size=32, augment=False),
-    "cpu": Plan(epochs=3, augment=False),
+    "cpu": Plan(epochs=2, augment=False),
     "paper": Plan(epochs=60, patience=15, augment=False),
 }
 

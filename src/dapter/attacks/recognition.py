@@ -26,6 +26,7 @@ WEIGHTS = "weights.safetensors"
 
 _TINY = Plan(epochs=6, batch_size=64)
 _CPU = Plan(epochs=8)
+_SHORT = Plan(epochs=5)
 _PAPER = Plan(epochs=60, patience=15)
 
 
@@ -166,14 +167,14 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
         {"family": "cnn", "inputs": "bits", "width": 8, "plan": _TINY},
     ),
     "cpu": (
-        {"family": "mlp", "inputs": "bits", "plan": replace(_CPU, augment=False), "learning_rate": 1e-3},
         {"family": "cnn", "inputs": "residue", "plan": _CPU, "share": 0.01},
         {"family": "cnn", "inputs": "residue", "plan": _CPU, "share": 0.1},
+        {"family": "mlp", "inputs": "bits", "plan": replace(_SHORT, augment=False), "learning_rate": 1e-3},
         {"family": "cnn", "inputs": "residue", "plan": _CPU},
         {"family": "cnn", "inputs": "bits", "plan": _CPU},
-        {"family": "resnet18", "inputs": "residue", "plan": _CPU},
-        {"family": "resnet18", "inputs": "whitened", "plan": _CPU, "start": "originals"},
-        {"family": "convnext", "inputs": "residue", "plan": _CPU},
+        {"family": "convnext", "inputs": "residue", "plan": replace(_CPU, epochs=6)},
+        {"family": "resnet18", "inputs": "residue", "plan": _SHORT},
+        {"family": "resnet18", "inputs": "whitened", "plan": _SHORT, "start": "originals"},
     ),
     "paper": (
         *(
