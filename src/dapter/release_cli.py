@@ -45,7 +45,8 @@ class ReleaseBuild:
         from dapter.release.build import Terms, build_release
         from dapter.release.folder import sign_with_key, sign_with_sigstore
         from dapter.runs import Run
-        from dapter.verify import Identity, inspect_release
+        from dapter.verify import inspect_release
+        from dapter.verify.signature import Identity
 
         key = self.key
         if key is not None and self.sigstore is None:

@@ -17,7 +17,9 @@ CHUNK_PIXELS = 500_000
 class Release(Protocol):
     """What is needed of a verified release (`dapter.verify.Release`)."""
 
-    manifest: Any
+    @property
+    def manifest(self) -> Any:
+        """What `release.json` says."""
 
     def export(self, form: str = "onnx", precision: str = "float32") -> bytes:
         """The bytes of an export."""

@@ -56,7 +56,8 @@ class Verify:
             UsageError: not one way to trust, or no service to train against.
             CheckFailed: a rule is broken, or a claim contradicted.
         """
-        from dapter.verify import Identity, inspect_release
+        from dapter.verify import inspect_release
+        from dapter.verify.signature import Identity
         from dapter.verify_report import make_report, write_verification
 
         if (self.key is None) == (self.sigstore is None):

@@ -19,8 +19,9 @@ from dapter.release.folder import sign_with_key
 from dapter.runner import Converter
 from dapter.runs import Run
 from dapter.types import Measurement
-from dapter.verify import Identity, inspect_release, verify_release
+from dapter.verify import inspect_release, verify_release
 from dapter.verify.claims import LEAK
+from dapter.verify.signature import Identity
 from releases.make import keys, make_manifest, make_release
 
 LICENCE = Path(__file__).parents[2] / "LICENSE"

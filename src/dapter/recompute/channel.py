@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.loop import Learner
 from dapter.metrics import Estimate, mean_interval
 from dapter.runs import derive_seed
 from dapter.verify_report import Outcome
@@ -65,14 +66,15 @@ def look_for_channel(convert: Convert, images: np.ndarray, seed: int = 0) -> Out
     what = "no hidden channel for faint details"
     if len(images) < 100 or min(images.shape[1:3]) < 2 * CELLS:
         return Outcome(what, "could not check", reason="needs 100 images of 8 pixels and more")
+    guess = "50 % of the bits, a guess"
     right, n = read_back(convert, images[:MOST, :SIDE, :SIDE], seed)
     share = f"{right.value:.1%} of the bits ({right.low:.1%} to {right.high:.1%}, {n} images)"
     carried = f"about {CELLS**2 * _information(right.value):.1f} of {CELLS**2} bits an image come through"
     if right.low > CHANNEL:
-        return Outcome(what, "contradicted", "50 % of the bits, a guess", share, carried)
+        return Outcome(what, "contradicted", guess, share, carried)
     if right.low > 0.5 + TRACE:
-        return Outcome(what, "could not check", "50 % of the bits, a guess", share, f"a trace: {carried}")
-    return Outcome(what, "confirmed", "50 % of the bits, a guess", share, "by this detector; another may do better")
+        return Outcome(what, "could not check", guess, share, f"a trace: {carried}")
+    return Outcome(what, "confirmed", guess, share, f"{carried}; another detector may do better")
 
 
 def read_back(convert: Convert, images: np.ndarray, seed: int) -> tuple[Estimate, int]:
@@ -86,7 +88,8 @@ def read_back(convert: Convert, images: np.ndarray, seed: int) -> tuple[Estimate
     cut = int(len(images) * LEARN)
     detector = _train(payloads[:cut], truth[:cut], signs, seed)
     with torch.no_grad():
-        guesses = torch.cat([detector(part, signs) for part in payloads[cut:].split(BATCH)]) > 0
+        parts = (payloads[start : start + BATCH] for start in range(cut, len(payloads), BATCH))
+        guesses = torch.cat([detector(part, signs) for part in parts]) > 0
     right = (guesses == truth[cut:].bool()).float().mean(dim=1).numpy()
     return mean_interval(right), len(right)
 
@@ -110,13 +113,12 @@ def plant(images: np.ndarray, pattern: np.ndarray, bits: np.ndarray) -> np.ndarr
 def _train(payloads: Tensor, bits: Tensor, signs: Tensor, seed: int) -> Detector:
     torch.manual_seed(derive_seed(seed, "detector"))
     detector = Detector()
-    adam = torch.optim.AdamW(detector.parameters(), RATE)
+    learner = Learner({"detector": detector}, {"adam": torch.optim.AdamW(detector.parameters(), RATE)})
     for _ in range(EPOCHS):
-        for rows in torch.randperm(len(payloads)).split(BATCH):
-            loss = F.binary_cross_entropy_with_logits(detector(payloads[rows], signs), bits[rows])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
+        order = torch.randperm(len(payloads))
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            learner.descend(F.binary_cross_entropy_with_logits(detector(payloads[rows], signs), bits[rows]), "adam")
     return detector
 
 

@@ -58,15 +58,11 @@ def _compare(what: str, theirs: Defence, ours: Defence, data: Data, service: Ser
     test = data.splits["test"].head(SAMPLE)
     payloads = [defence.protect(test.images).pixels for defence in (theirs, ours)]
     answers = [service.answer(Payload(pixels)).labels() for pixels in payloads]
-    outcomes = [
-        _near(
-            f"{what}: accuracy of the answer, {target}",
-            *(metrics.accuracy(labels[target], test.labels[target]).value for labels in answers),
-            note,
-        )
-        for target in service.targets
-        if target in test.labels
-    ]
+    outcomes = []
+    for target in service.targets:
+        if target in test.labels:
+            rates = [metrics.accuracy(labels[target], test.labels[target]).value for labels in answers]
+            outcomes.append(_near(f"{what}: accuracy of the answer, {target}", rates[0], rates[1], note))
     eta = [float(metrics.eta(pixels).mean()) for pixels in payloads]
     return [*outcomes, _near(f"{what}: distance from grey", eta[0], eta[1], note)]
 
