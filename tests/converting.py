@@ -8,7 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from dapter.convert import convert_files
+from dapter.errors import UsageError
 from dapter.types import Payload
+
+NO_RAY = 3
+"""The exit code when Ray does not start."""
 
 FATAL = 13
 """The height of an image that kills its worker."""
@@ -30,4 +34,7 @@ if __name__ == "__main__":
     # `__main__` is not what the workers import
     from converting import invert_slowly as work
 
-    convert_files(partial(work, float(seconds)), Path(source), Path(destination), workers=2, engine=engine)
+    try:
+        convert_files(partial(work, float(seconds)), Path(source), Path(destination), workers=2, engine=engine)
+    except UsageError as error:
+        sys.exit(NO_RAY if "Ray does not start" in str(error) else str(error))

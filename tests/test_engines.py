@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from converting import FATAL, invert, invert_slowly
+from converting import FATAL, NO_RAY, invert, invert_slowly
 from dapter.convert import WORKER_DIED, convert_files
 from dapter.errors import UsageError
 
@@ -48,6 +48,8 @@ def test_a_file_that_kills_its_worker_stops_no_other(tmp_path, engine):
     (source / "broken.png").write_bytes(b"no image")
     Image.new("RGB", (5, FATAL)).save(source / "fatal.png")
     started = subprocess.run([sys.executable, str(SCRIPT), str(source), str(out), "0", engine], timeout=600)
+    if started.returncode == NO_RAY:
+        pytest.skip("Ray did not start in three attempts: on a busy machine its own 15 seconds are not enough")
     assert started.returncode == 0
     check_converted(source, out)
 
