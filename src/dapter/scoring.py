@@ -150,8 +150,8 @@ def score_images(restored: np.ndarray, truth: Split, ask: Ask, judge: Judge | No
             estimate = metrics.accuracy(labels, head.labels[target])
             found.append(Score(IMAGE, f"reprint_accuracy_{target}", *estimate, n))
     if judge is not None:
-        for score in score_secrets(judge.read(restored), head.labels, judge.train, judge.classes):
-            found.append(replace(score, secret=IMAGE, measure=f"reprint_{score.measure}_{score.secret}"))
+        read = score_secrets(judge.read(restored), head.labels, judge.train, judge.classes)
+        found += [replace(each, secret=IMAGE, measure=f"reprint_{each.measure}_{each.secret}") for each in read]
         found += _reidentify(restored[:GALLERY], truth.head(GALLERY), judge)
     return found
 
