@@ -150,9 +150,9 @@ def _contents(entry: Any, shape: tuple[int, ...]) -> np.ndarray:
         found = np.empty(count, object)
         found[:] = list(values)
         return found.reshape(shape)
-    wanted = TYPES[entry.datatype]
+    wanted: np.dtype[Any] = TYPES[entry.datatype]
     data = np.array(values)
-    if wanted.kind in "iu" and count and not np.iinfo(wanted).min <= data.min() <= data.max() <= np.iinfo(wanted).max:
+    if count and not np.array_equal(data.astype(wanted), data):
         raise WireError(f"{entry.name!r} holds values that {entry.datatype} has not. Cure: check its values")
     return data.astype(wanted).reshape(shape)
 

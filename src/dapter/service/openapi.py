@@ -130,7 +130,7 @@ def _infer() -> dict[str, Any]:
         "description": f"bytes of JSON at the beginning of a body of {BINARY_TYPE}",
         "schema": {"type": "integer", "minimum": 1},
     }
-    binary = {BINARY_TYPE: {"schema": {}}}
+    binary: dict[str, Any] = {BINARY_TYPE: {"schema": {}}}
     operation = _operation("Answer images", "Response")
     operation["responses"]["200"]["content"].update(binary)
     body = {"required": True, "content": {**_content("Request"), **binary}}

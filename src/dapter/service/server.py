@@ -121,10 +121,15 @@ class Server:
                 scheme = "https" if self.settings.certificate else "http"
                 self.url = f"{scheme}://{self.settings.host}:{port}"
                 self.grpc_address = f"{self.settings.host}:{grpc_port}" if grpc_port else None
-                loop, stop = asyncio.get_running_loop(), asyncio.Event()
-                self._stop = lambda: loop.call_soon_threadsafe(stop.set)
+                loop, told = asyncio.get_running_loop(), asyncio.Event()
+
+                def stop() -> None:
+                    with contextlib.suppress(RuntimeError):  # it has stopped already
+                        loop.call_soon_threadsafe(told.set)
+
+                self._stop = stop
                 started()
-                ended = asyncio.create_task(stop.wait())
+                ended = asyncio.create_task(told.wait())
                 await asyncio.wait([ended, web], return_when=asyncio.FIRST_COMPLETED)
                 ended.cancel()
                 inference.ready = False

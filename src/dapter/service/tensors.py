@@ -69,7 +69,8 @@ def unpack(kind: str, shape: tuple[int, ...], raw: bytes | memoryview) -> np.nda
 
 
 def _unpack_bytes(count: int, raw: memoryview) -> np.ndarray:
-    values, start = [], 0
+    values: list[bytes] = []
+    start = 0
     while start < len(raw):
         end = start + 4 + (struct.unpack_from("<I", raw, start)[0] if len(raw) - start >= 4 else len(raw))
         if end > len(raw) or len(values) == count:

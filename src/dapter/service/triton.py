@@ -29,12 +29,12 @@ class _Pool(nn.Module):
     """Adaptive average pooling as two products: with open sizes, torch's exporter writes another pooling than torch's.
 
     Args:
-        sides: rows and columns of the result.
+        sides: rows and columns of the result, as torch takes them.
     """
 
-    def __init__(self, sides: tuple[int, int]) -> None:
+    def __init__(self, sides: Any) -> None:
         super().__init__()
-        self.sides = sides
+        self.sides = sides if isinstance(sides, tuple) else (sides, sides)
 
     def forward(self, maps: Tensor) -> Tensor:
         rows, columns = (_shares(maps.shape[2 + axis], side) for axis, side in enumerate(self.sides))
@@ -52,8 +52,7 @@ def _with_open_pools(module: nn.Module) -> nn.Module:
     """The module with every adaptive average pooling to more than one place written so, in place."""
     for name, part in module.named_children():
         if isinstance(part, nn.AdaptiveAvgPool2d) and part.output_size not in (1, (1, 1)):
-            sides = part.output_size if isinstance(part.output_size, tuple) else (part.output_size,) * 2
-            setattr(module, name, _Pool(sides))
+            setattr(module, name, _Pool(part.output_size))
         else:
             _with_open_pools(part)
     return module

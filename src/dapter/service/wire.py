@@ -291,12 +291,12 @@ def _values(entry: Mapping[str, Any], kind: str, shape: tuple[int, ...], paramet
         data = np.array(values)
     except (ValueError, OverflowError, RecursionError):
         data = np.array(None)
-    wanted = TYPES[kind]
+    wanted: np.dtype[Any] = TYPES[kind]
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[wanted.kind]
     if data.size != math.prod(shape) or (data.size and data.dtype.kind not in kinds):
         raise WireError(f"{name!r} does not hold {math.prod(shape)} values of {kind}. Cure: check shape and values")
     if data.size and wanted.kind != "b":
-        limits = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
+        limits: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
         if data.min() < limits.min or data.max() > limits.max:
             raise WireError(f"{name!r} holds values that {kind} has not. Cure: check its values")
     return data.astype(wanted).reshape(shape)
