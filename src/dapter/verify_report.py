@@ -11,6 +11,7 @@ from dapter.runs import write_atomic
 from dapter.tables import interval, text, wording
 from dapter.types import Measurement
 from dapter.verify import Findings
+from dapter.verify.claims import LEAK
 
 FORMAT = "dapter-verify/1"
 
@@ -26,10 +27,10 @@ RULES = {
 
 NOT_PROVEN = (
     "That the provider is honest. The key says who signed, not whether to trust them",
-    "That the figures are true, unless they were measured again below: a consistent file can be a lie",
+    "That the figures are true, unless they were measured again: a consistent file can be a lie",
     "That nobody can learn more. Figures graded measured are the most that was found, not the most there is",
     "That the converter hides no message. A trained one can; --recompute looks for simple ones only",
-    "That .pte and .tflite files do what the ONNX graph does, unless they were run below",
+    "That .pte and .tflite files do what the ONNX graph does, unless they were run and compared",
     "That running it is cheap: a graph of allowed operations can still ask for much time and memory",
     "That an app uses this converter, or that the service does with payloads what it says",
 )
@@ -87,12 +88,17 @@ def write_verification(report: Mapping[str, Any], folder: Path) -> tuple[Path, P
     """Write `report.json` and `report.html` into a folder; gives their paths."""
     data, page = folder / "report.json", folder / "report.html"
     write_atomic(data, json.dumps(report, indent=2, sort_keys=True) + "\n")
-    write_atomic(page, render("verify.html.j2", report=report, claims=[_shown(claim) for claim in report["claims"]]))
+    write_atomic(page, render("verify.html.j2", report=report, claims=_shown(report["claims"])))
     return data, page
 
 
-def _shown(claim: Mapping[str, Any]) -> dict[str, str]:
-    """A claim in words."""
+def _shown(claims: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Claims in words, the worst leak first."""
+    leaks = sorted((claim for claim in claims if claim["measure"] == LEAK), key=lambda claim: -claim["value"])
+    return [_words(claim) for claim in (*leaks, *(claim for claim in claims if claim["measure"] != LEAK))]
+
+
+def _words(claim: Mapping[str, Any]) -> dict[str, str]:
     fields = ("measure", "target", "secret", "attack", "value", "low", "high", "n", "grade", "data")
     entry = Measurement(defence="", **{name: claim[name] for name in fields})
     return {
