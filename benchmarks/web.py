@@ -4,9 +4,9 @@
     python benchmarks/web.py --release releases/NAME --key signing.pub --photos FOLDER --out results/web.jsonl
 
 The page is driven in headless Chromium; the service is the reference service on this machine, with a model that
-answers at once. Photos are those of `benchmarks/client.py`; the page scales them to the size of the release. Figures are
-the median over all photos, with the quartiles as low and high. `ready` is from the page's address to the moment it
-takes photos, all files from this machine, n = 1.
+answers at once. Photos are those of `benchmarks/client.py`; the page scales them to the size of the release. Figures
+are the median over all photos, with the quartiles as low and high. `ready` is from the page's address to the moment
+it takes photos, all files from this machine, n = 1.
 """
 
 import argparse

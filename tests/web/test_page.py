@@ -289,6 +289,7 @@ def test_the_dial_changes_what_leaves(browser, tmp_path):
         }"""
         assert slider.evaluate(turn)  # what was shown may not be sent any more
         page.locator("#send:enabled").wait_for()
+        assert page.get_by_text("These figures hold for the provider's setting only").is_visible()
         chosen = float(slider.input_value())
         send(page)
     assert chosen == pytest.approx(0.3)

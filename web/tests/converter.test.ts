@@ -15,6 +15,12 @@ it("gives the bytes that the converter gives in Python", async () => {
   expect(payload).toBeInstanceOf(Payload);
 });
 
+it("converts one after another what is asked for at once", async () => {
+  const converter = await open("honest");
+  const all = await Promise.all([1, 2, 3].map(() => converter.convert(image)));
+  for (const payload of all) expect(Array.from(payload.pixels)).toEqual(pair.payload);
+});
+
 it("turns the dial, by default as the release says", async () => {
   const converter = await open("dial");
   expect(Array.from((await converter.convert(image)).pixels)).toEqual(pair.payload);

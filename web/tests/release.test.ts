@@ -55,7 +55,7 @@ it.each([
 ])("refuses %s", async (_, damage, message) => {
   const opened = openRelease(reader("honest", damage), key);
   await expect(opened).rejects.toThrow(DapterError);
-  await expect(opened).rejects.toThrow(new RegExp(`(${message}).*nothing is sent`));
+  await expect(opened).rejects.toThrow(new RegExp(`(${message}).*Cure: get the release again`));
 });
 
 it("refuses another key's signature, also under the name of ours", async () => {

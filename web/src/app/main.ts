@@ -25,7 +25,8 @@ interface Ready {
 let ready: Ready | null = null;
 let photo: { image: Pixels; bytes: number } | null = null;
 let payload: Payload | null = null;
-let latest = 0; // counts conversions: an older one that ends late is dropped
+let chosen = 0; // counts photos, and `latest` conversions: an older one that ends late is dropped
+let latest = 0;
 
 const slider = find<HTMLInputElement>("slider");
 const send = find<HTMLButtonElement>("send");
@@ -65,16 +66,20 @@ function online(): void {
 
 async function choose(file: Blob): Promise<void> {
   if (!ready) return;
+  const mine = ++chosen;
   forget();
   try {
     performance.mark("open");
-    photo = { image: await openPhoto(file, ready.release.manifest.image.trained), bytes: file.size };
+    const image = await openPhoto(file, ready.release.manifest.image.trained);
     performance.measure("open", "open");
+    if (mine !== chosen) return;
+    photo = { image, bytes: file.size };
     await convert();
+    if (mine !== chosen) return;
     find("compare-title").focus({ preventScroll: true });
     find("compare").scrollIntoView({ block: "nearest" });
   } catch (error) {
-    refuse(error);
+    if (mine === chosen) refuse(error);
   }
 }
 
@@ -111,7 +116,8 @@ async function convert(): Promise<void> {
   tell("bytes", words.bytesWords(found.png.length));
   tell("bytes-text", `would leave. ${words.savingWords(found.png.length, photo.bytes)}`);
   tell("budget", words.budgetWords(budget()));
-  tell("sent", "Nothing has been sent yet.");
+  show("moved", dial !== null && Number(slider.value) !== dial.default);
+  tell("sent", "This picture has not been sent.");
   show("answer", false);
   show("compare");
   send.disabled = false;
@@ -129,8 +135,7 @@ function setUpDial(): void {
   show("dial", Boolean(dial));
   if (!dial) return;
   const { label, low, high, text } = words.dialWords(dial);
-  Object.assign(slider, { min: String(dial.low), max: String(dial.high), value: String(dial.default) });
-  slider.step = String((dial.high - dial.low) / 98);
+  Object.assign(slider, { min: String(dial.low), max: String(dial.high) });
   slider.value = String(dial.default);
   tell("dial-label", label);
   tell("dial-low", low);

@@ -1,7 +1,8 @@
 /** A photo comes from a file dialogue, the camera, a drop or the clipboard. */
-import { find } from "./view.js";
+import { find, show } from "./view.js";
 
 export function onPhoto(take: (file: Blob) => void): void {
+  show("camera", navigator.maxTouchPoints > 0);
   for (const id of ["choose", "take"]) {
     const input = find<HTMLInputElement>(id);
     input.addEventListener("change", () => {

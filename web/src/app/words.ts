@@ -109,7 +109,8 @@ export function problemWords(error: unknown, sending: boolean): { title: string;
   return { title, text: `${what} ${comfort}` };
 }
 
-const capital = (text: string) => text.charAt(0).toUpperCase() + text.slice(1);
+/** With a capital, unless it begins with the name of a file. */
+const capital = (text: string) => (/^\S+\.\w/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1));
 
 /** Facts about the release, as pairs. */
 export function aboutWords(manifest: Manifest, fingerprint: string, checked: readonly string[]): [string, string][] {

@@ -36,6 +36,9 @@ export class Payload implements Pixels {
 }
 
 export class Converter {
+  /** Conversions run one after another: a session does not take two at a time. */
+  private last: Promise<unknown> = Promise.resolve();
+
   private constructor(
     private readonly session: InferenceSession,
     private readonly runtime: Runtime,
@@ -80,7 +83,9 @@ export class Converter {
     }
     let found: Tensor | undefined;
     try {
-      found = (await this.session.run(feeds, ["payload"])).payload;
+      const run = this.last.then(() => this.session.run(feeds, ["payload"]));
+      this.last = run.catch(() => undefined);
+      found = (await run).payload;
     } catch (cause) {
       throw converterError("the converter fails on this photo", cause);
     }

@@ -15,7 +15,7 @@ export class DapterError extends Error {
   }
 }
 
-const NEW_RELEASE = "get the release again from its provider; until then nothing is sent";
+const NEW_RELEASE = "get the release again from its provider";
 
 export function releaseError(what: string): DapterError {
   return new DapterError("release", what, NEW_RELEASE);
