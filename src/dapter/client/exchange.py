@@ -19,9 +19,9 @@ from dapter.service.wire import (
     Tensor,
     decode_response,
     encode_request,
-    read_json,
     read_length,
 )
+from dapter.service.wire_json import read_json
 
 ENCODED, IMAGE = "encoded", "image"
 Flow = Generator[Call, Reply, list[Classification]]

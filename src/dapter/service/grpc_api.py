@@ -77,9 +77,10 @@ class Servicer(stubs.GRPCInferenceServiceServicer):  # type: ignore[misc] # its 
         await self._guard(context)
         started, status = time.perf_counter(), 200
         try:
-            async with asyncio.timeout(self._inference.limits.timeout_s):
-                asked = read_request(request)
-                return write_response(await self._inference.infer(request.model_name, request.model_version, asked))
+            with self._inference.admit():
+                async with asyncio.timeout(self._inference.limits.timeout_s):
+                    asked = read_request(request)
+                    return write_response(await self._inference.infer(request.model_name, request.model_version, asked))
         except Exception as error:
             status = refusal(error).status
             if status == 500:

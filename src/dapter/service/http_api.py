@@ -150,8 +150,9 @@ class _Api:
         if request.headers.get("content-encoding", "identity") != "identity":
             raise Refused(415, "compressed bodies are not read. Cure: send it as it is; PNG is small already")
         length = read_length(request.headers.get(LENGTH_HEADER))
-        asked = decode_request(await self._body(request), length)
-        message = encode_response(await self._inference.infer(name, version, asked), asked)
+        with self._inference.admit():
+            asked = decode_request(await self._body(request), length)
+            message = encode_response(await self._inference.infer(name, version, asked), asked)
         return Response(message.body, headers=message.headers)
 
     async def _body(self, request: Request) -> bytes:

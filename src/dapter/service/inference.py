@@ -5,7 +5,8 @@ Every model takes `image`, uint8 (N, H, W, 3), or `encoded`, N image files as BY
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -129,24 +130,33 @@ class Inference:
         """The names of the models."""
         return sorted(self._models)
 
+    @contextlib.contextmanager
+    def admit(self) -> Iterator[None]:
+        """Around all that one request takes, from reading its body on.
+
+        Raises:
+            Refused: too many at a time, or shutting down.
+        """
+        if not self.ready or self._requests >= self.limits.max_requests:
+            reason = "too many requests at a time" if self.ready else "the server shuts down"
+            raise Refused(503, f"{reason}. Cure: try again later")
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
     async def infer(self, name: str, version: str, request: Request) -> Response:
         """Answer a request.
 
         Raises:
-            Refused: no such model, too large, too many at a time, shutting down.
+            Refused: no such model, or too many images wait.
             WireError, DataError, UsageError, ServiceError: what was sent cannot be answered.
         """
         model, batcher = self._find(name, version)
-        if not self.ready or self._requests >= self.limits.max_requests:
-            reason = "too many requests at a time" if self.ready else "the server shuts down"
-            raise Refused(503, f"{reason}. Cure: try again later")
         wanted = _wanted(model, request)
-        self._requests += 1
-        try:
-            images = await asyncio.to_thread(self._open, request)
-            logits = await _ask(batcher, images)
-        finally:
-            self._requests -= 1
+        images = await asyncio.to_thread(self._open, request)
+        logits = await _ask(batcher, images)
         outputs = dict(entry for target in model.classes for entry in _outputs(model, target, logits[target]))
         tensors = tuple(Tensor(output, outputs[output]) for output in wanted)
         return Response(model.name, model.version, tensors, request.id)

@@ -7,9 +7,7 @@ Sources: kserve.github.io/website, "Open Inference Protocol"; the Triton server'
 """
 
 import base64
-import binascii
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +16,19 @@ import numpy as np
 
 from dapter.errors import WireError
 from dapter.service.tensors import BYTES, TYPES, datatype, pack, unpack
+from dapter.service.wire_json import (
+    read_flag,
+    read_json,
+    read_objects,
+    read_parameters,
+    read_shape,
+    read_text,
+    read_values,
+)
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 BINARY_TYPE = "application/octet-stream"
 JSON_TYPE = "application/json"
-MAX_RANK = 8
 
 Parameters = Mapping[str, Any]
 
@@ -130,12 +136,12 @@ def decode_request(body: bytes, header_length: int | None = None) -> Request:
         WireError: it does not follow the protocol.
     """
     record, tail = _split(body, header_length)
-    parameters = _parameters(record)
-    binary = _flag(parameters.pop("binary_data_output", False), "binary_data_output")
+    parameters = read_parameters(record)
+    binary = read_flag(parameters.pop("binary_data_output", False), "binary_data_output")
     return Request(
         inputs=_tensors(record, "inputs", tail),
-        outputs=tuple(_output(entry, binary) for entry in _objects(record, "outputs", needed=False)),
-        id=_text(record, "id", ""),
+        outputs=tuple(_output(entry, binary) for entry in read_objects(record, "outputs", needed=False)),
+        id=read_text(record, "id", ""),
         binary=binary,
         parameters=parameters,
     )
@@ -161,11 +167,11 @@ def decode_response(body: bytes, header_length: int | None = None) -> Response:
     """
     record, tail = _split(body, header_length)
     return Response(
-        model=_text(record, "model_name"),
-        version=_text(record, "model_version", ""),
+        model=read_text(record, "model_name"),
+        version=read_text(record, "model_version", ""),
         outputs=_tensors(record, "outputs", tail),
-        id=_text(record, "id", ""),
-        parameters=_parameters(record),
+        id=read_text(record, "id", ""),
+        parameters=read_parameters(record),
     )
 
 
@@ -180,26 +186,6 @@ def read_length(header: str | None) -> int | None:
     if not (header.isascii() and header.isdigit() and len(header) <= 12):
         raise WireError(f"{LENGTH_HEADER} is no number. Cure: send the number of bytes of the JSON")
     return int(header)
-
-
-def read_json(body: bytes) -> dict[str, Any]:
-    """The JSON object that a body is.
-
-    Raises:
-        WireError: it is something else.
-    """
-    try:
-        record = json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise WireError(f"the body is not JSON ({reason}). Cure: send the JSON of the protocol") from None
-    if not isinstance(record, dict):
-        raise WireError("the body is no JSON object. Cure: send the JSON of the protocol")
-    return record
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _message(head: Mapping[str, str], record: Mapping[str, Any], parameters: Parameters, tail: list[bytes]) -> Message:
@@ -249,18 +235,18 @@ def _split(body: bytes, header_length: int | None) -> tuple[dict[str, Any], memo
 
 def _tensors(record: Mapping[str, Any], key: str, tail: memoryview) -> tuple[Tensor, ...]:
     tensors, start = [], 0
-    for entry in _objects(record, key):
+    for entry in read_objects(record, key):
         name, kind, shape, parameters = (
-            _text(entry, "name"),
-            _text(entry, "datatype"),
-            _shape(entry),
-            _parameters(entry),
+            read_text(entry, "name"),
+            read_text(entry, "datatype"),
+            read_shape(entry),
+            read_parameters(entry),
         )
         if kind not in TYPES and kind != BYTES:
             raise WireError(f"{name!r} has the datatype {kind!r}. Cure: one of {', '.join([*TYPES, BYTES])}")
         size = parameters.pop("binary_data_size", None)
         if size is None:
-            data = _values(entry, kind, shape, parameters)
+            data = read_values(entry, kind, shape, parameters)
         elif type(size) is not int or not 0 <= size <= len(tail) - start or "data" in entry:
             raise WireError(f"binary_data_size of {name!r} does not fit the body. Cure: send each tensor's bytes once")
         else:
@@ -274,81 +260,6 @@ def _tensors(record: Mapping[str, Any], key: str, tail: memoryview) -> tuple[Ten
     return tuple(tensors)
 
 
-def _values(entry: Mapping[str, Any], kind: str, shape: tuple[int, ...], parameters: dict[str, Any]) -> np.ndarray:
-    """The values that the JSON holds: nested, or flat in row-major order."""
-    name, values = entry["name"], entry.get("data")
-    if not isinstance(values, list):
-        raise WireError(f"{name!r} has no data. Cure: send `data`, or binary_data_size and the bytes after the JSON")
-    if kind == BYTES:
-        flat = _flat(values)
-        if not all(isinstance(value, str) for value in flat) or len(flat) != math.prod(shape):
-            raise WireError(f"{name!r} does not hold {math.prod(shape)} strings. Cure: check its shape")
-        is_base64 = parameters.pop("content_type", None) == "base64"
-        found = np.empty(len(flat), object)
-        found[:] = [_from_base64(value) if is_base64 else value.encode(errors="surrogatepass") for value in flat]
-        return found.reshape(shape)
-    try:
-        data = np.array(values)
-    except (ValueError, OverflowError, RecursionError):
-        data = np.array(None)
-    wanted: np.dtype[Any] = TYPES[kind]
-    kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[wanted.kind]
-    if data.size != math.prod(shape) or (data.size and data.dtype.kind not in kinds):
-        raise WireError(f"{name!r} does not hold {math.prod(shape)} values of {kind}. Cure: check shape and values")
-    if data.size and wanted.kind != "b":
-        limits: Any = np.finfo(wanted) if wanted.kind == "f" else np.iinfo(wanted)
-        if data.min() < limits.min or data.max() > limits.max:
-            raise WireError(f"{name!r} holds values that {kind} has not. Cure: check its values")
-    return data.astype(wanted).reshape(shape)
-
-
-def _flat(values: list[Any]) -> list[Any]:
-    while values and all(isinstance(value, list) for value in values):
-        values = [inner for value in values for inner in value]
-    return values
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise WireError("a string is not base64. Cure: encode it so, or leave out content_type") from None
-
-
 def _output(entry: Mapping[str, Any], binary: bool) -> Output:
-    parameters = _parameters(entry)
-    return Output(_text(entry, "name"), _flag(parameters.pop("binary_data", binary), "binary_data"), parameters)
-
-
-def _objects(record: Mapping[str, Any], key: str, *, needed: bool = True) -> list[dict[str, Any]]:
-    found = record.get(key, None if needed else [])
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise WireError(f"{key} is no list of objects. Cure: send the JSON of the protocol")
-    return found
-
-
-def _text(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
-    found = record.get(key, default)
-    if not isinstance(found, str):
-        raise WireError(f"{key} is no text. Cure: send the JSON of the protocol")
-    return found
-
-
-def _parameters(record: Mapping[str, Any]) -> dict[str, Any]:
-    found = record.get("parameters", {})
-    if not isinstance(found, dict) or not all(isinstance(value, str | int | float) for value in found.values()):
-        raise WireError("parameters is no object of texts, numbers and flags. Cure: send the JSON of the protocol")
-    return dict(found)
-
-
-def _flag(value: Any, name: str) -> bool:
-    if not isinstance(value, bool):
-        raise WireError(f"{name} is neither true nor false. Cure: send the JSON of the protocol")
-    return value
-
-
-def _shape(record: Mapping[str, Any]) -> tuple[int, ...]:
-    found = record.get("shape")
-    if not isinstance(found, list) or not all(type(n) is int and n >= 0 for n in found) or len(found) > MAX_RANK:
-        raise WireError(f"shape is no list of up to {MAX_RANK} sizes. Cure: send the JSON of the protocol")
-    return tuple(found)
+    parameters = read_parameters(entry)
+    return Output(read_text(entry, "name"), read_flag(parameters.pop("binary_data", binary), "binary_data"), parameters)
