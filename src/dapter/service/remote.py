@@ -192,7 +192,8 @@ def to_probabilities(found: Any, n: int, classes: Sequence[str]) -> np.ndarray:
     if len(numbers) != n or not all(type(number) is int and 0 <= number < len(classes) for number in numbers):
         cure = f"Cure: scores or labels of {', '.join(classes)[:80]}, in this order; else an adapter"
         raise ServiceError(f"the service answers {values.shape} {str(labels[:3])[:80]} to {n} images. {cure}")
-    return np.eye(len(classes), dtype=np.float32)[np.array(numbers)]
+    certain: np.ndarray = np.eye(len(classes), dtype=np.float32)[np.array(numbers)]
+    return certain
 
 
 def find_adapter(path: str) -> Ask:

@@ -72,17 +72,16 @@ def open_gateway(release: Path, key: Path | Identity, settings: Settings) -> Gat
     return Gateway(images, upstream, paths, settings.limits, about)
 
 
-def serve(gateway: Gateway, host: str = "127.0.0.1", port: int = 8080, say: Callable[[str], None] = print) -> None:
-    """Answer until the process is told to end.
+def serve(gateway: Gateway, host: str = "127.0.0.1", port: int = 8080) -> None:
+    """Answer until the process is told to end; prints where, once it does.
 
     Args:
         port: 0: any free one.
-        say: told where the gateway listens, once it does.
 
     Raises:
         ServiceError: the port is taken.
     """
-    asyncio.run(_serve(gateway, _server(gateway, host, port), say))
+    asyncio.run(_serve(gateway, _server(gateway, host, port), partial(print, flush=True)))
 
 
 @contextlib.contextmanager
