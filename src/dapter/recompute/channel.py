@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.errors import ConversionError
 from dapter.loop import Learner
 from dapter.metrics import Estimate, mean_interval
 from dapter.runs import derive_seed
@@ -67,7 +68,10 @@ def look_for_channel(convert: Convert, images: np.ndarray, seed: int = 0) -> Out
     if len(images) < 100 or min(images.shape[1:3]) < 2 * CELLS:
         return Outcome(what, "could not check", reason="needs 100 images of 8 pixels and more")
     guess = "50 % of the bits, a guess"
-    right, n = read_back(convert, images[:MOST, :SIDE, :SIDE], seed)
+    try:
+        right, n = read_back(convert, images[:MOST, :SIDE, :SIDE], seed)
+    except ConversionError as error:
+        return Outcome(what, "could not check", guess, reason=f"the converter did not run: {error}")
     share = f"{right.value:.1%} of the bits ({right.low:.1%} to {right.high:.1%}, {n} images)"
     carried = f"about {CELLS**2 * _information(right.value):.1f} of {CELLS**2} bits an image come through"
     if right.low > CHANNEL:

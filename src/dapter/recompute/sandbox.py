@@ -23,7 +23,7 @@ SECONDS = 600
 
 
 def convert_apart(
-    form: str, name: str, data: bytes, images: np.ndarray, dial: float | None, seconds: int = SECONDS
+    form: str, name: str, data: bytes, images: np.ndarray, dial: float | None, memory: int = MEMORY
 ) -> np.ndarray:
     """What an export gives for images.
 
@@ -33,6 +33,7 @@ def convert_apart(
         data: its content.
         images: uint8 (N, H, W, 3).
         dial: None: it has none.
+        memory: bytes of address space that the process may use, its libraries included.
 
     Raises:
         ConversionError: it cannot be run here, or goes beyond the limits.
@@ -41,11 +42,11 @@ def convert_apart(
         path, source, target = (Path(folder) / each for each in (name, "images.npy", "payloads.npy"))
         path.write_bytes(data)
         np.save(source, images)
-        command = [sys.executable, "-m", __name__, form, *map(str, (path, source, target)), str(dial)]
+        command = [sys.executable, "-m", __name__, form, *map(str, (path, source, target, dial, memory))]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
-            raise ConversionError(f"took more than {seconds} s for {len(images)} images") from error
+            raise ConversionError(f"took more than {SECONDS} s for {len(images)} images") from error
         if done.returncode or not target.exists():
             said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise ConversionError(said[0][:300])
@@ -55,11 +56,11 @@ def convert_apart(
 
 def main(args: Sequence[str]) -> None:
     """Convert, in the new process."""
+    form, path, source, target, dial, memory = args
     with contextlib.suppress(ImportError):  # on Windows only the time is limited
         import resource
 
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    form, path, source, target, dial = args
+        resource.setrlimit(resource.RLIMIT_AS, (int(memory), int(memory)))
     convert = find("export", form)().open(Path(path))
     payloads = convert(np.load(source, allow_pickle=False), None if dial == "None" else float(dial))
     np.save(target, payloads)
