@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dapter.attacks import Attack, granted
 from dapter.attacks._decoding import Restorer
@@ -68,13 +68,8 @@ class Adversarial(Attack):
         device = pick_device()
         net = Restorer(view, self.inputs, "unet", self.width).to(device)
         critic = PatchCritic(net.standardise.channels, self.width).to(device)
-        rates = {"lr": self.learning_rate, "betas": BETAS, "weight_decay": 0.01}
         learner = Learner(
-            {"net": net, "critic": critic},
-            {
-                "net": torch.optim.AdamW(net.parameters(), **rates),
-                "critic": torch.optim.AdamW(critic.parameters(), **rates),
-            },
+            {"net": net, "critic": critic}, {"net": self._optimizer(net), "critic": self._optimizer(critic)}
         )
 
         def restore(batch: Batch) -> Tensor:
@@ -99,6 +94,9 @@ class Adversarial(Attack):
         splits = pairs(granted(view.train.payloads), view.train), pairs(granted(view.val.payloads), view.val)
         run_loop(learner, update, loss, *splits, replace(self.plan, augment=False), run, seed)
         return net.guess
+
+    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(net.parameters(), self.learning_rate, betas=BETAS, weight_decay=0.01)
 
 
 def _squares(scores: Tensor, wanted: float) -> Tensor:
