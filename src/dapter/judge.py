@@ -108,7 +108,8 @@ def find_judge(data: Data, root: Path) -> Judge | None:
                 checkpoint.unlink()
     nets.load_state_dict(load((run.path / WEIGHTS).read_bytes()))
     secrets = {name: count for name, count in labels.items() if name in data.readable}
-    return Judge(secrets, {name: train.labels[name] for name in secrets}, nets.to(pick_device()).eval())
+    nets.to(pick_device(), memory_format=torch.contiguous_format)  # type: ignore[call-overload] # also if just trained
+    return Judge(secrets, {name: train.labels[name] for name in secrets}, nets.eval())
 
 
 def _train_reader(reader: nn.Module, classes: Mapping[str, int], data: Data, run: Run, seed: int) -> None:
