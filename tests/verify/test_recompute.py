@@ -180,7 +180,7 @@ def test_training_again_with_another_outcome_is_contradicted(honest, pair, data,
     from safetensors.numpy import load, save
 
     weights = load(honest.read("weights.safetensors"))
-    weights = {name: np.asarray(value / 2, value.dtype) for name, value in weights.items()}
+    weights = {name: np.asarray(value * 5, value.dtype) for name, value in weights.items()}
     contents = {name: honest.read(name) for name in honest.manifest["files"]} | {"weights.safetensors": save(weights)}
     manifest = {name: value for name, value in honest.manifest.items() if name != "files"}
     forged = verify_release(make_release(tmp_path / "forged", pair[0], manifest=manifest, contents=contents), pair[1])
