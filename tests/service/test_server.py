@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dapter.errors import ServiceError, UsageError
 from dapter.imagefile import encode
 from dapter.service.inference import Limits, Model
-from dapter.service.server import Server, Settings
+from dapter.service.server import Server, Settings, _listen
 from service_model import MODEL, answer
 
 TOKEN = "0123456789abcdef-secret"
@@ -363,6 +363,15 @@ def test_requests_in_flight_are_finished_when_it_stops():
         threading.Timer(0.3, gate.set).start()
     asking.join()
     assert found[0].status_code == 200
+
+
+def test_answers_are_not_delayed_by_the_kernel():
+    with _listen("127.0.0.1", 0) as listener:
+        listener.listen()
+        with socket.create_connection(listener.getsockname()):
+            accepted, _ = listener.accept()
+            with accepted:
+                assert accepted.proto == socket.IPPROTO_TCP  # for asyncio, which sets TCP_NODELAY on no other
 
 
 def test_a_taken_port_is_said():
