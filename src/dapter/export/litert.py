@@ -56,7 +56,7 @@ class Litert(Exporter):
     """For the LiteRT (TensorFlow Lite) runtime on Android and iOS."""
 
     suffix: ClassVar[str] = ".tflite"
-    precisions: ClassVar[tuple[Precision, ...]] = ("float32",)
+    precisions: ClassVar[tuple[Precision, ...]] = ("float32", "float16", "int8")
     any_size: ClassVar[bool] = False
 
     def missing(self) -> str:
@@ -73,10 +73,13 @@ class Litert(Exporter):
         image = torch.zeros(1, *size, 3, dtype=torch.uint8)
         inputs = (image,) if subject.dial is None else (image, torch.tensor(subject.dial.default))
         with tempfile.TemporaryDirectory() as folder:
-            program = Path(folder) / "program.pt2"
+            program, samples = Path(folder) / "program.pt2", Path(folder) / "calibration.npz"
+            dial, n = subject.dial, len(calibration)
+            dials = [] if dial is None else np.linspace(dial.low, dial.high, n)
+            np.savez(samples, images=calibration, dials=np.array(dials, np.float32))
             with quiet():
                 torch.export.save(torch.export.export(Graph(subject.client).eval(), inputs), program)
-            _work("convert", str(program), str(path))
+            _work("convert", str(program), str(path), precision, str(samples))
 
     def open(self, path: Path) -> Runner:
         """The file, ready to convert."""
@@ -86,7 +89,7 @@ class Litert(Exporter):
             with tempfile.TemporaryDirectory() as folder:
                 model, source, target = (Path(folder, name) for name in ("model.tflite", "in.npz", "out.npy"))
                 model.write_bytes(content)
-                np.savez(source, images=images, dial=np.float32(np.nan if dial is None else dial))
+                np.savez(source, images=images, dials=np.array([] if dial is None else [dial], np.float32))
                 _work("run", str(model), str(source), str(target))
                 found: np.ndarray = np.load(target)
                 return found
