@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup web demo test check verify fmt build clean
+.PHONY: help setup web demo test check verify fmt build litert clean
 
 help: ## Show what can be made
 	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -61,6 +61,10 @@ check: setup web_check ## Format, lint, types, layers, results shown, documentat
 verify: setup ## Verify the releases of this repository
 	@for release in $(wildcard releases/*/); do \
 		$(BIN)/dapter verify $$release --key releases/signing.pub --out runs/verify/$$(basename $$release) || exit 1; done
+
+litert: setup ## Make the environment of LiteRT's converter, about 2 GB, and run its tests
+	$(BIN)/python -m dapter.export.litert
+	$(BIN)/python -m pytest tests/contracts/test_exports.py -k litert
 
 fmt: setup web_fmt ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
