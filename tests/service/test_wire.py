@@ -84,6 +84,12 @@ def test_the_bytes_are_those_of_the_protocol():
     assert pack(np.array([True, False])) == b"\x01\0"
 
 
+def test_integers_above_2_63_are_kept_beside_small_ones():
+    large = np.array([2**64 - 1, 1], np.uint64)
+    message = encode_request(Request((Tensor("x", large),)), binary=False)
+    assert decode_request(message.body).inputs[0].data.tolist() == [2**64 - 1, 1]
+
+
 def test_files_can_be_sent_in_json():
     message = encode_request(Request((Tensor("encoded", of_bytes(b"\x89PNG")),)), binary=False)
     (entry,) = json.loads(message.body)["inputs"]

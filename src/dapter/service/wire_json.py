@@ -51,10 +51,7 @@ def read_values(entry: Mapping[str, Any], kind: str, shape: tuple[int, ...], par
         found = np.empty(len(flat), object)
         found[:] = [_from_base64(value) if is_base64 else value.encode(errors="surrogatepass") for value in flat]
         return found.reshape(shape)
-    try:
-        data = np.array(values)
-    except (ValueError, OverflowError, RecursionError):
-        data = np.array(None)
+    data = _numbers(values)
     wanted: np.dtype[Any] = TYPES[kind]
     kinds = {"b": "b", "u": "iu", "i": "iu", "f": "iuf"}[wanted.kind]
     if data.size != math.prod(shape) or (data.size and data.dtype.kind not in kinds):
@@ -64,6 +61,19 @@ def read_values(entry: Mapping[str, Any], kind: str, shape: tuple[int, ...], par
         if data.min() < limits.min or data.max() > limits.max:
             raise WireError(f"{name!r} holds values that {kind} has not. Cure: check its values")
     return data.astype(wanted).reshape(shape)
+
+
+def _numbers(values: list[Any]) -> np.ndarray:
+    """Values as an array of the type that numpy finds; an object if there is none."""
+    try:
+        data = np.array(values)
+        if data.dtype.kind == "f":  # numpy's choice for integers, where some are above 2^63 and some are not
+            exact = np.array(values, object)
+            if all(type(value) is int and 0 <= value < 2**64 for value in exact.ravel()):
+                return exact.astype(np.uint64)
+    except (ValueError, OverflowError, RecursionError):
+        return np.array(None)
+    return data
 
 
 def _flat(values: list[Any]) -> list[Any]:
