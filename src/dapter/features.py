@@ -11,7 +11,8 @@ NAME = "payload"
 
 def pack(features: np.ndarray) -> bytes:
     """The features of one image, float16 (h, w, C), as they go over the wire: a safetensors file."""
-    return save({NAME: np.ascontiguousarray(features)})
+    packed: bytes = save({NAME: np.ascontiguousarray(features)})
+    return packed
 
 
 def unpack(content: bytes) -> np.ndarray:
@@ -21,7 +22,7 @@ def unpack(content: bytes) -> np.ndarray:
         DataError: it is no such thing.
     """
     try:
-        found = load(content)[NAME]
+        found: np.ndarray = load(content)[NAME]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"these bytes are no packed features ({error}). Cure: send what `pack` gives") from error
     if found.dtype != np.float16 or found.ndim != 3:

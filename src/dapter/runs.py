@@ -113,9 +113,7 @@ class Run:
     path: Path
 
     @classmethod
-    def open(
-        cls, root: Path, name: str, manifest: Mapping[str, Any], notes: Mapping[str, Any] | None = None
-    ) -> "Run":
+    def open(cls, root: Path, name: str, manifest: Mapping[str, Any], notes: Mapping[str, Any] | None = None) -> "Run":
         """The run of that manifest under `root`: a new one, an interrupted one, or a finished one.
 
         Args:

@@ -65,8 +65,9 @@ def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.M
         raise UsageError(f"the cut is after {blocks} blocks of ResNet18. Cure: 0 to 7")
     features = build_classifier("resnet18", 2, width).features
     assert isinstance(features, nn.Sequential)
-    client = nn.Sequential(*features[: STEM + blocks])
-    return Scaled(client), Heads(nn.Sequential(*features[STEM + blocks :]), 8 * width, labels)
+    layers = list(features)
+    client, rest = (nn.Sequential(*part) for part in (layers[: STEM + blocks], layers[STEM + blocks :]))
+    return Scaled(client), Heads(rest, 8 * width, labels)
 
 
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
