@@ -85,7 +85,7 @@ class Painter(nn.Module):
     def paint(self, indices: Tensor, like: Tensor) -> Tensor:
         """The picture of chosen stamps, int64 (N, cells), in the size and on the device of the images `like`."""
         patches = self.alphabet().index_select(0, indices.to(like.device).flatten())
-        cells = patches.unflatten(0, (-1, self.grid, self.grid))
+        cells = patches.view(-1, self.grid, self.grid, *patches.shape[1:])
         return _enlarge(cells.permute(0, 3, 1, 4, 2, 5), like)
 
     @torch.no_grad()
