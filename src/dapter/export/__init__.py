@@ -191,7 +191,7 @@ class Exporter(abc.ABC):
         fixed = size or subject.size
         name = ".".join(["converter", *([precision] if precision != "float32" else []), *_size_part(size)])
         path = Path(folder) / f"{name}{self.suffix}"
-        calibration = _fit(evidence.train[:CALIBRATION], fixed) if evidence else np.zeros((0, *fixed, 3), np.uint8)
+        calibration = fit(evidence.train[:CALIBRATION], fixed) if evidence else np.zeros((0, *fixed, 3), np.uint8)
         with _draft(path) as draft:
             self.write(subject, draft, precision, fixed, calibration)
             parity = self._parity(subject, self.open(draft), precision, evidence, fixed)
@@ -235,11 +235,11 @@ class Exporter(abc.ABC):
         dials = (None,) if subject.dial is None else (subject.dial.default, subject.dial.low, subject.dial.high)
         images = probes(None if self.any_size else size, size)
         if evidence is not None:
-            images.append(_fit(evidence.val.images[:CALIBRATION], size))
+            images.append(fit(evidence.val.images[:CALIBRATION], size))
         pairs = [(subject.protect(batch, dial), run(batch, dial)) for dial in dials for batch in images]
         found: dict[str, Any] = compare_bytes(pairs, strict=precision == "float32")
         if evidence is not None:
-            val = Split(_fit(evidence.val.images, size), evidence.val.labels)
+            val = Split(fit(evidence.val.images, size), evidence.val.labels)
             found["answers"] = [
                 each for dial in dials for each in self._answers(subject, run, precision, evidence.service, val, dial)
             ]
@@ -296,7 +296,7 @@ def _size_part(size: tuple[int, int] | None) -> list[str]:
     return [] if size is None else [f"{size[0]}x{size[1]}"]
 
 
-def _fit(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def fit(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Images of another size, nearest pixels; uint8 (N, *size, 3)."""
     if images.shape[1:3] == tuple(size):
         return images

@@ -27,7 +27,8 @@ class Graph(nn.Module):
         """Convert; rounds half to even, as `Defence.protect` does."""
         images = image.permute(0, 3, 1, 2).to(self.dtype) / 255
         floats = self.client(images) if dial is None else self.client(images, dial)
-        return (floats.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        payload: Tensor = (floats.float() * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+        return payload
 
 
 def _fold(module: nn.Module) -> nn.Module:

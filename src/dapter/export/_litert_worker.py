@@ -67,7 +67,7 @@ def last_convolution(path: Path) -> str:
     interpreter = load(path)
     names = {entry["index"]: entry["name"] for entry in interpreter.get_tensor_details()}
     outputs = [entry["outputs"][0] for entry in interpreter._get_ops_details() if entry["op_name"] == "CONV_2D"]
-    return names[outputs[-1]]
+    return str(names[outputs[-1]])
 
 
 def calibration_samples(path: Path, calibration: str) -> tuple[str, list[dict[str, np.ndarray]]]:
@@ -100,4 +100,7 @@ def run(model: str, source: str, target: str) -> None:
 
 
 if __name__ == "__main__":
-    {"convert": convert, "run": run}[sys.argv[1]](*sys.argv[2:])
+    if sys.argv[1] == "convert":
+        convert(*sys.argv[2:])
+    else:
+        run(*sys.argv[2:])

@@ -74,9 +74,9 @@ class Litert(Exporter):
         inputs = (image,) if subject.dial is None else (image, torch.tensor(subject.dial.default))
         with tempfile.TemporaryDirectory() as folder:
             program, samples = Path(folder) / "program.pt2", Path(folder) / "calibration.npz"
-            dial, n = subject.dial, len(calibration)
-            dials = [] if dial is None else np.linspace(dial.low, dial.high, n)
-            np.savez(samples, images=calibration, dials=np.array(dials, np.float32))
+            dial = subject.dial
+            dials = np.zeros(0) if dial is None else np.linspace(dial.low, dial.high, len(calibration))
+            np.savez(samples, images=calibration, dials=dials.astype(np.float32))
             with quiet():
                 torch.export.save(torch.export.export(Graph(subject.client).eval(), inputs), program)
             _work("convert", str(program), str(path), precision, str(samples))

@@ -65,6 +65,7 @@ def _trace(graph: Graph, dial: Dial | None) -> Any:
             output_names=[PAYLOAD],
             dynamic_shapes=(opened, None)[: len(names)],
         )
+        assert program is not None  # it is, of what is not written to a file at once
         return slim(program.model_proto)
 
 
