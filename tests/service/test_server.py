@@ -3,6 +3,7 @@
 import contextlib
 import datetime
 import ipaddress
+import logging
 import socket
 import ssl
 import threading
@@ -20,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from dapter.errors import ServiceError, UsageError
 from dapter.imagefile import encode
 from dapter.service.inference import Limits, Model
-from dapter.service.server import Server, Settings, _listen
+from dapter.service.listening import listen
+from dapter.service.server import Server, Settings
 from service_model import MODEL, answer
 
 TOKEN = "0123456789abcdef-secret"
@@ -366,12 +368,26 @@ def test_requests_in_flight_are_finished_when_it_stops():
 
 
 def test_answers_are_not_delayed_by_the_kernel():
-    with _listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         listener.listen()
         with socket.create_connection(listener.getsockname()):
             accepted, _ = listener.accept()
             with accepted:
                 assert accepted.proto == socket.IPPROTO_TCP  # for asyncio, which sets TCP_NODELAY on no other
+
+
+def test_what_is_asked_is_not_logged():
+    found = []
+    handler = logging.Handler()
+    handler.emit = found.append
+    log = logging.getLogger("uvicorn.access")
+    with Server([MODEL], Settings(port=0, grpc_port=None)) as running:
+        log.addHandler(handler)  # as an app does that sets up its log late
+        try:
+            httpx2.get(f"{running.url}/v2/models/name?who=name", trust_env=False)
+        finally:
+            log.removeHandler(handler)
+    assert found == []
 
 
 def test_a_taken_port_is_said():

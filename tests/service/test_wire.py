@@ -125,6 +125,7 @@ def one(**changes):
         (one(shape=[True, 2]), "shape is no list"),
         (one(shape=[1] * 9), "shape is no list"),
         (one(shape=[10**12]), "does not hold 1000000000000"),
+        (one(shape=[0, 10**40], data=[]), "a shape has over"),
         (one(data=None), "has no data"),
         (one(data=[1]), "does not hold 2 values"),
         (one(data=[1, 256]), "values that UINT8 has not"),

@@ -19,6 +19,7 @@ from dapter.service.inference import Inference
 from dapter.service.refused import Refused, refusal
 from dapter.service.tensors import BYTES, TYPES, pack, unpack
 from dapter.service.wire import Output, Request, Response, Tensor
+from dapter.service.wire_json import check_shape
 
 LOG = logging.getLogger("dapter.serve")
 CONTENTS = {
@@ -134,6 +135,7 @@ def read_request(message: Any) -> Request:
         shape = tuple(entry.shape)
         if any(side < 0 for side in shape):
             raise WireError(f"{entry.name!r} has the shape {list(shape)}. Cure: no side below 0")
+        check_shape(shape)
         data = unpack(entry.datatype, shape, raws[place]) if raws else _contents(entry, shape)
         inputs.append(Tensor(entry.name, data))
     outputs = tuple(Output(entry.name, True, dict.fromkeys(entry.parameters)) for entry in message.outputs)

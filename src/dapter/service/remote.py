@@ -242,7 +242,7 @@ def _input(described: Any, images: np.ndarray) -> tuple[str, np.ndarray]:
     for name, entry in inputs.items():
         if entry["datatype"] == BYTES:
             files = np.empty(len(images), object)
-            files[:] = [encode(image) for image in images]
+            files[:] = [encode(image, fast=True) for image in images]
             return name, files.reshape(-1, 1) if len(entry["shape"]) == 2 else files
     raise WireError(f"no input takes images: {str(described['inputs'])[:200]}. Cure: give an adapter")
 

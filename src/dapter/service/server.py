@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any, Self
 
 from dapter.errors import ServiceError, UsageError, need
 from dapter.service.inference import Inference, Limits, Model
+from dapter.service.listening import configure, listen
 from dapter.service.metering import Meters
 
 LOG = logging.getLogger("dapter.serve")
@@ -148,19 +148,14 @@ async def _http(settings: Settings, inference: Inference) -> Any:
         def capture_signals(self) -> Iterator[None]:
             yield  # `Server.run` does
 
-    config = uvicorn.Config(
+    config = configure(
         make_app(inference, settings.tokens, settings.origins),
-        http="h11",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        ws="none",
+        "serve",
         ssl_certfile=settings.certificate,
         ssl_keyfile=settings.private_key,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
     )
-    listener = _listen(settings.host, settings.port)
+    listener = listen(settings.host, settings.port)
     server = Quiet(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not task.done():
@@ -170,20 +165,6 @@ async def _http(settings: Settings, inference: Inference) -> Any:
     finally:
         server.should_exit = True
         await task
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with contextlib.ExitStack() as stack:
-            # With the protocol named (create_server does not), asyncio turns off Nagle's delay: 40 ms an answer.
-            listener = stack.enter_context(socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            stack.pop_all()
-            return listener
-    except OSError as error:
-        raise ServiceError(f"cannot listen at {host}:{port} ({error}). Cure: choose another port") from error
 
 
 @contextlib.asynccontextmanager

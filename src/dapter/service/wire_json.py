@@ -16,6 +16,7 @@ from dapter.errors import WireError
 from dapter.service.tensors import BYTES, TYPES
 
 MAX_RANK = 8
+MAX_VALUES = 2**40
 
 
 def read_json(body: bytes) -> dict[str, Any]:
@@ -125,4 +126,11 @@ def read_shape(record: Mapping[str, Any]) -> tuple[int, ...]:
     found = record.get("shape")
     if not isinstance(found, list) or not all(type(n) is int and n >= 0 for n in found) or len(found) > MAX_RANK:
         raise WireError(f"shape is no list of up to {MAX_RANK} sizes. Cure: send the JSON of the protocol")
-    return tuple(found)
+    return check_shape(tuple(found))
+
+
+def check_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that an array can have; numpy has limits even where a side is 0."""
+    if math.prod(max(1, side) for side in shape) > MAX_VALUES:
+        raise WireError(f"a shape has over {MAX_VALUES} values. Cure: send fewer at a time")
+    return shape

@@ -11,7 +11,7 @@ import pytest
 from dapter.errors import ConversionError, UsageError
 from dapter.service.gateway.images import Images
 from dapter.service.gateway.json_body import parse_path
-from dapter.service.gateway.plain import LONGEST, MOST, NUMBERS
+from dapter.service.gateway.plain import CODES, LONGEST, MOST, NUMBERS
 from dapter.service.gateway.rewrite import Incoming, rewrite
 from dapter.service.refused import Refused
 from dapter.service.wire import Output, Request, Tensor, decode_request, encode_request
@@ -130,7 +130,13 @@ def archive():
     return buffer.getvalue()
 
 
+def in_lines(text, length):
+    return [text[start : start + length] for start in range(0, len(text), length)][:60]
+
+
 HIDDEN = base64.b64encode(ORIGINAL.file).decode()
+URL_SAFE = base64.urlsafe_b64encode(ORIGINAL.file).decode()
+WIDE = {number: number + 0xFEE0 for number in range(0x21, 0x7F)}
 REFUSED = {
     "no type": (ORIGINAL.file, {"kind": ""}),
     "unknown type": (ORIGINAL.file, {"kind": "application/x-www-form-urlencoded"}),
@@ -155,6 +161,31 @@ REFUSED = {
     "image in hex": ({"photo": ORIGINAL.file.hex()}, {}),
     "image as raw text": ({"photo": ORIGINAL.file[:300].decode("latin-1")}, {}),
     "image as numbers": ({"photo": list(ORIGINAL.file[:200])}, {}),
+    "image in short lines": ({"photo": "\n".join(in_lines(HIDDEN[:3000], 64))}, {}),
+    "image in a list of texts": ({"photo": in_lines(HIDDEN[:3000], 60)}, {}),
+    "image in names": (dict.fromkeys(in_lines(HIDDEN[:3000], 60)), {}),
+    "image in spaced hex": ({"photo": ORIGINAL.file[:300].hex(" ")}, {}),
+    "image as numbers in a text": ({"photo": ",".join(map(str, ORIGINAL.file[:200]))}, {}),
+    "image as one number": (json.dumps({"photo": int.from_bytes(ORIGINAL.file[:1000], "big")}).encode(), {}),
+    "image in wide letters": ({"photo": HIDDEN[:200].translate(WIDE)}, {}),
+    "image in JSON in a text": ({"payload": json.dumps({"content": HIDDEN[:200]}).replace("/", "\\/")}, {}),
+    "image in names of parts": (form(*[(each, None, None, b"x") for each in in_lines(URL_SAFE, 60)]), {"kind": FORM}),
+    "image in fields": (form(*[("a", None, None, each.encode()) for each in in_lines(HIDDEN, 60)]), {"kind": FORM}),
+    "image in a query of many": (b"", {"query": "&p=".join(in_lines(URL_SAFE, 60)).encode()}),
+    "image in names of tensors": (
+        {"inputs": [{**infer()["inputs"][0], "name": n} for n in in_lines(HIDDEN, 60)]},
+        {"path": INFER},
+    ),
+    "image in parts of a path": (b"", {"path": "/".join(["", *in_lines(URL_SAFE, 60)]).encode()}),
+    "address as JSON in a text": ({"payload": r'{"url":"http:\/\/example.com\/a.jpg"}'}, {}),
+    "address without a scheme": ({"photo": "//cdn.example.com/a.jpg"}, {}),
+    "address with a slash less": ({"photo": "https:example.com/a.jpg"}, {}),
+    "address in percent codes": ({"photo": "https%3A%2F%2Fexample.com"}, {}),
+    "address in wide letters": ({"photo": "https://example.com/a.jpg".translate(WIDE)}, {}),
+    "address of the web": ({"photo": "www.example.com/a.jpg"}, {}),
+    "data URI without a type": ({"photo": "data:;base64,AAAA"}, {}),
+    "address in the path": (b"", {"path": b"/fetch/https://example.com/a.jpg"}),
+    "address in the path in percent codes": (b"", {"path": b"/fetch/https%253A%252F%252Fexample.com%252Fa.jpg"}),
     "image by address": ({"image": {"source": {"imageUri": "gs://bucket/photo.jpg"}}}, {}),
     "image by web address": ({"photo": "see HTTPS://example.com/a.jpg"}, {}),
     "image as data URI elsewhere": ({"photo": "data:image/png;base64,AAAA"}, {}),
@@ -185,6 +216,12 @@ REFUSED = {
     "tensors elsewhere": (encode_request(Request((Tensor("a", ORIGINAL.pixels[None]),))).body, {"length": "100"}),
     "tensor of no image": (infer(datatype="FP32", shape=[1, 3, 2, 2]), {"path": INFER}),
     "tensor of another order": (infer(shape=[1, 3, 2, 2]), {"path": INFER}),
+    "tensor of nothing": (infer(shape=[1, 0, 10**40, 3], data=[]), {"path": INFER}),
+    "no tensor at all": (infer(shape=[0, 99, 99, 3], data=[]), {"path": INFER}),
+    "a parameter without end": (
+        json.dumps({**infer(), "parameters": {"a": 0}}).replace(": 0}", ": 1e999}").encode(),
+        {"path": INFER},
+    ),
     "tensor without a batch": (infer(shape=[2, 2, 3]), {"path": INFER}),
     "tensor in shared memory": (infer(parameters={"shared_memory_region": "a"}), {"path": INFER}),
     "tensor of bytes that are no image": (infer(datatype="BYTES", shape=[1], data=["text"]), {"path": INFER}),
@@ -224,7 +261,9 @@ def test_requests_without_a_body_pass():
 
 def test_the_limits_of_plain_text_are_as_said():
     post({"a": "x" * LONGEST, "numbers": [1] * NUMBERS})
-    for wrong in ({"a": "x" * (LONGEST + 1)}, {"numbers": [1] * (NUMBERS + 1)}):
+    post({"a": ["x" * LONGEST] * (CODES // LONGEST), "text": "what a day, 21.11.2026 // see: data: metadata:x, 3:4"})
+    long = [{"a": "x" * (LONGEST + 1)}, {"numbers": [1] * (NUMBERS + 1)}, {"numbers": "1 " * (NUMBERS + 1)}]
+    for wrong in (*long, {"a": ["x" * LONGEST] * (CODES // LONGEST + 1)}, {"n": 10**LONGEST}):
         with pytest.raises(Refused):
             post(wrong)
 

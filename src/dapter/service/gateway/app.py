@@ -11,7 +11,7 @@ from typing import Any
 
 from dapter.service.gateway.images import Images
 from dapter.service.gateway.json_body import Path
-from dapter.service.gateway.rewrite import Incoming, Outgoing, rewrite
+from dapter.service.gateway.rewrite import METHODS, Incoming, Outgoing, rewrite
 from dapter.service.gateway.upstream import Reply, Upstream
 from dapter.service.refused import Refused
 from dapter.service.wire import LENGTH_HEADER
@@ -88,7 +88,8 @@ class Gateway:
             LOG.error("a request failed: %s", type(error).__name__)
             reply = self._refuse(Refused(500, "the gateway failed. Nothing was sent. Cure: tell whoever runs it"))
         milliseconds = 1000 * (time.perf_counter() - started)
-        LOG.info("%s %d, %d images, %.0f ms", scope["method"], reply.status, images, milliseconds)
+        method = scope["method"] if scope["method"] in METHODS else "another method"  # which can be of any length
+        LOG.info("%s %d, %d images, %.0f ms", method, reply.status, images, milliseconds)
         await send({"type": "http.response.start", "status": reply.status, "headers": _headers(scope, reply)})
         await send({"type": "http.response.body", "body": reply.body})
 

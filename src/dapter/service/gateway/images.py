@@ -40,7 +40,7 @@ class Images:
         except DataError as error:
             raise Refused(422, f"{error}. {NOTHING}") from None
         try:
-            return encode(self.pixels(pixels[None])[0])
+            return encode(self.pixels(pixels[None])[0], fast=True)
         except MemoryError:
             raise _no_memory() from None
 

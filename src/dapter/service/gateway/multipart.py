@@ -51,7 +51,7 @@ def rewrite_multipart(
             content = plain.check(_text(part), f"the field {name}").encode()
         else:
             raise Refused(415, f"the part {name} is of a type that is not understood. {_CURE}")
-        plain.count(len(name))
+        plain.check(name, "the name of a part")
         lines.append(f'--{new}\r\nContent-Disposition: form-data; name="{name}"{extra}\r\n\r\n'.encode() + content)
     return b"\r\n".join([*lines, f"--{new}--\r\n".encode()]), f"multipart/form-data; boundary={new}", found
 

@@ -64,6 +64,7 @@ def rewrite(incoming: Incoming, images: Images, paths: Sequence[Path] = ()) -> O
         raise Refused(400, "the address is no path. Cure: ask the gateway as the service, not as a proxy for all")
     plain = Plain()
     path = _decode(incoming.path)
+    plain.address(path, "the path")
     for part in path.split("/"):
         plain.check(part, "the path")
     plain.check(_decode(incoming.query.replace(b"+", b" ")), "the query")

@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from dapter.errors import ConversionError, ServiceError, need
+from dapter.errors import ConversionError, need
 from dapter.runner import Converter
 from dapter.service.gateway.app import Gateway, Limits
 from dapter.service.gateway.images import Images
 from dapter.service.gateway.json_body import parse_path
 from dapter.service.gateway.upstream import Upstream
+from dapter.service.listening import configure, listen
 from dapter.verify import verify_release
 from dapter.verify.signature import Identity
 
@@ -106,24 +107,17 @@ def serving(gateway: Gateway) -> Iterator[str]:
 
 def _server(gateway: Gateway, host: str, port: int) -> Any:
     uvicorn: Any = need("uvicorn", "gateway")
-    logging.getLogger("uvicorn.access").disabled = True  # it would hold paths and queries
-    quiet = {"access_log": False, "log_config": None, "server_header": False, "ws": "none", "lifespan": "off"}
-    return uvicorn.Server(
-        uvicorn.Config(gateway, host=host, port=port, http="h11", timeout_graceful_shutdown=20, **quiet)
-    )
+    for name in ("httpx2", "httpcore2", "PIL"):  # they would show queries, tokens and what cameras write
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return uvicorn.Server(configure(gateway, "gateway", host=host, port=port, timeout_graceful_shutdown=20))
 
 
 async def _serve(gateway: Gateway, server: Any, say: Callable[[str], None]) -> None:
-    config = server.config
-    try:
-        sockets = [config.bind_socket()]
-    except SystemExit as error:  # uvicorn's way
-        cure = "Cure: choose another port"
-        raise ServiceError(f"cannot listen at {config.host}:{config.port}. {cure}") from error
-    task = asyncio.create_task(server.serve(sockets))
+    listener = listen(server.config.host, server.config.port)
+    task = asyncio.create_task(server.serve([listener]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
-    host, port = sockets[0].getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     say(f"The gateway answers at http://{host}:{port}")
     try:
         await task

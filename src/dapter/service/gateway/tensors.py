@@ -39,13 +39,19 @@ def rewrite_tensors(body: bytes, header_length: int | None, images: Images, plai
         id=plain.check(asked.id, "the id"),
         parameters=_parameters(asked.parameters, plain),
     )
-    return encode_request(new, binary=header_length is not None), sum(len(tensor.data) for tensor in inputs)
+    try:
+        message = encode_request(new, binary=header_length is not None)
+    except WireError as error:
+        raise Refused(400, f"{error}. Nothing was sent") from None
+    return message, sum(len(tensor.data) for tensor in inputs)
 
 
 def _convert(tensor: Tensor, images: Images, plain: Plain) -> Tensor:
     name, data = plain.check(tensor.name, "the name of an input"), tensor.data
     if tensor.parameters:
         raise Refused(422, f"{name} has parameters that are not understood, or lies in shared memory. {_CURE}")
+    if not data.size:
+        raise Refused(422, f"{name} holds no image. {_CURE}")
     if data.ndim and len(data) > PER_REQUEST:
         raise Refused(413, f"{name} holds over {PER_REQUEST} images. Cure: send fewer at a time")
     if tensor.datatype == BYTES and data.ndim in (1, 2):

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dapter.errors import UsageError, need
+from dapter.service.gateway.plain import begins_image
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
 
@@ -66,7 +67,13 @@ DROP = frozenset(
 )
 """Headers of the service that do not come back: of its connection, and those that lead an app past the gateway."""
 
+SHORT = ("accept", "accept-encoding")
+"""Headers that hold no key."""
+
+SHORT_BYTES = 256
 HEADER_BYTES = 8192
+"""Of the headers that pass, all together."""
+
 LOCAL = ("127.0.0.1", "::1", "localhost")
 
 
@@ -135,18 +142,20 @@ class Upstream:
         """The headers of an app that may pass, by lower-case name.
 
         Raises:
-            Refused: one is too long, there twice, or signs the original's body.
+            Refused: they are too long, hold an image, or sign the original's body, or one is there twice.
         """
         found: dict[str, str] = {}
+        left = HEADER_BYTES
         for raw, value in headers:
             name = raw.decode("latin-1").lower()
             if name not in self._pass:
                 continue
-            if len(value) > HEADER_BYTES or name in found:
-                raise Refused(
-                    431, f"the header {name} is there twice, or over {HEADER_BYTES} bytes. Cure: send it once"
-                )
-            found[name] = value.decode("latin-1")
+            left -= len(value)
+            if name in found or left < 0 or (name in SHORT and len(value) > SHORT_BYTES):
+                raise Refused(431, f"the header {name} is there twice, or too long. Cure: send it once. {_UNSENT}")
+            if not value.isascii() or begins_image(value.decode("ascii")):
+                raise Refused(422, f"the header {name} holds an image, or is not ASCII. Cure: leave it out. {_UNSENT}")
+            found[name] = value.decode("ascii")
         if found.get("authorization", "").upper().startswith("AWS4-"):
             raise Refused(400, "the request is signed with its body, which is replaced. Cure: sign behind the gateway")
         return found
@@ -194,4 +203,5 @@ class Upstream:
         return Reply(response.status_code, headers, bytes(body))
 
 
+_UNSENT = "Nothing was sent"
 _SENT = "No original was sent. Cure: try again later"
