@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dapter.errors import DataError, UsageError
-from dapter.imagefile import encode, open_image
+from dapter.imagefile import encode, open_image, open_photo
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 9, 3), np.uint8)
 
@@ -143,6 +143,17 @@ def test_the_centre_square_is_cut_out_before_resizing(shape):
     assert found.shape == (side, side, 3)
     assert (found == 255).all()
     assert (open_image(save(Image.fromarray(pixels)), (3, 3), square=True) == 255).all()
+
+
+def test_a_photo_is_cut_to_its_centre_square_only_where_a_square_is_wanted():
+    pixels = np.zeros((6, 9, 3), np.uint8)
+    pixels[:, 1:7] = 255
+    for photo in (pixels, save(Image.fromarray(pixels))):
+        assert (open_photo(photo, (4, 4)) == 255).all()
+        for size, square in (((4, 4), False), ((4, 6), True)):
+            np.testing.assert_array_equal(
+                open_photo(photo, size, square=square), open_image(save(Image.fromarray(pixels)), size)
+            )
 
 
 def test_large_jpegs_are_shrunk_while_they_are_decoded_but_not_too_far():

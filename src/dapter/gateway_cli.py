@@ -17,7 +17,7 @@ class GatewayLimits:
     max_body: int = 32 * 2**20
     """Bytes of a request."""
     max_pixels: int = 20_000_000
-    """Pixels of a request."""
+    """Pixels of an image file, or of a tensor."""
     max_requests: int = 64
     """Requests at the same time; more are told to come back."""
     body_seconds: float = 30.0

@@ -58,9 +58,25 @@ def open_image(
     return np.array(_fit(rgb, size, square))
 
 
-def resize(pixels: np.ndarray, size: tuple[int, int], *, square: bool = False) -> np.ndarray:
-    """One image, uint8 (H, W, 3), at another size, as `open_image` would give it."""
-    return np.array(_fit(Image.fromarray(pixels), size, square))
+def open_photo(
+    photo: Path | bytes | np.ndarray, size: tuple[int, int], *, square: bool = True, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
+    """Open one photo as data sets are opened for training: its centre square, resized. The way of all that is sent.
+
+    Args:
+        photo: a file, the bytes of one, or pixels, uint8 (H, W, 3).
+        size: (height, width).
+        square: False, or a size that is no square: the photo is stretched instead.
+        max_pixels: as for `open_image`.
+
+    Raises:
+        DataError: as for `open_image`.
+        UsageError: not such pixels.
+    """
+    square = square and size[0] == size[1]
+    if isinstance(photo, np.ndarray):
+        return np.array(_fit(Image.fromarray(check_images(photo[None])[0]), size, square))
+    return open_image(photo, size, square=square, max_pixels=max_pixels)
 
 
 def _fit(image: Image.Image, size: tuple[int, int] | None, square: bool) -> Image.Image:

@@ -9,9 +9,8 @@ from typing import Any, Self
 import numpy as np
 
 from dapter.errors import ConversionError, DapterError, UsageError
-from dapter.imagefile import LOSSLESS, encode, open_image, resize
+from dapter.imagefile import LOSSLESS, encode, open_photo
 from dapter.runner import Converter
-from dapter.types import check_images
 from dapter.verify import verify_release
 
 Photo = Path | str | bytes | np.ndarray
@@ -84,7 +83,7 @@ class Protector:
         elif not own or not own["low"] <= dial <= own["high"]:
             there = f"{own['name']} from {own['low']} to {own['high']}" if own else "this converter has none"
             raise UsageError(f"the dial cannot be {dial}. Cure: {there}")
-        return replace(self, size=size, square=square and size[0] == size[1], dial=dial, codec=codec)
+        return replace(self, size=size, square=square, dial=dial, codec=codec)
 
     def protect(self, photo: Photo) -> Protected:
         """Convert one photo.
@@ -121,10 +120,8 @@ class Protector:
     def _open(self, photo: Photo) -> np.ndarray:
         if isinstance(photo, np.ndarray) and photo.size == 0:
             raise UsageError(f"pixels of shape {photo.shape} are no photo. Cure: height and width of 1 or more")
-        if isinstance(photo, np.ndarray):
-            return resize(check_images(photo[None])[0], self.size, square=self.square)
         if isinstance(photo, str):
             photo = Path(photo)
-        if not isinstance(photo, Path | bytes):
+        if not isinstance(photo, Path | bytes | np.ndarray):
             raise UsageError(f"a {type(photo).__name__} is no photo. Cure: a path, the bytes of a file, or pixels")
-        return open_image(photo, self.size, square=self.square)
+        return open_photo(photo, self.size, square=self.square)

@@ -18,6 +18,7 @@ import httpx2
 import numpy as np
 import pytest
 
+from dapter.client.protect import Protector
 from dapter.errors import CheckFailed, UsageError
 from dapter.runner import Converter
 from dapter.service.gateway.app import Limits
@@ -140,10 +141,12 @@ def test_a_release_that_changes_or_goes_while_the_gateway_runs_changes_nothing(t
             np.testing.assert_array_equal(image_in(upstream.requests[-1].body)[0], drawn(ORIGINAL.pixels))
 
 
-def test_image_files_are_resized_to_where_the_converter_was_measured(release, upstream):
+def test_image_files_are_resized_as_the_client_does(release, upstream):
     with serving(open_gateway(*release, Settings(upstream.url))) as url:
         assert post(url).status_code == 200
-    assert image_in(upstream.requests[0].body)[0].shape == (32, 32, 3)
+    sent, _ = image_in(upstream.requests[0].body)
+    assert sent.shape == (32, 32, 3)
+    np.testing.assert_array_equal(sent, Protector.open(*release).protect(ORIGINAL.file).payload)
 
 
 def test_no_memory_for_one_image(release, upstream, monkeypatch):

@@ -293,6 +293,13 @@ def test_images_that_are_too_large_are_refused_before_they_are_unpacked():
             post(body, images=small, **more)
 
 
+def test_sizes_that_the_release_is_not_for_are_refused():
+    for body, more in ((ORIGINAL.file, {"kind": "image/png"}), (infer(), {"path": INFER})):
+        with pytest.raises(Refused, match="Cure: send 32 x 64"):
+            post(body, images=Images(fails(AssertionError()), allowed=[(32, 64)]), **more)
+    assert post(infer(), path=INFER, images=Images(invert, allowed=[(2, 2)])).images == 1
+
+
 @pytest.mark.parametrize("path", ["", "$", "a.b", "$..a", "$.a[?(@.b)]", "$.a[*", "$a"])
 def test_paths_that_are_more_than_names_are_refused(path):
     with pytest.raises(UsageError, match="is no path"):

@@ -1,12 +1,12 @@
 """Originals in, payloads out: the only place of the gateway that sees pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from dapter.errors import ConversionError, DataError
-from dapter.imagefile import encode, open_image
+from dapter.imagefile import encode, open_image, open_photo
 from dapter.service.refused import Refused
 
 Convert = Callable[[np.ndarray], np.ndarray]
@@ -22,12 +22,14 @@ class Images:
     Attributes:
         convert: the converter.
         size: (height, width) that image files are resized to, at which the converter was measured; None: their own.
-        max_pixels: of one request.
+        max_pixels: of one image file, or of one tensor.
+        allowed: (height, width) that the release is for; None: any.
     """
 
     convert: Convert
     size: tuple[int, int] | None = None
     max_pixels: int = 20_000_000
+    allowed: Collection[tuple[int, int]] | None = None
 
     def file(self, content: bytes) -> bytes:
         """The payload of an image file, as a PNG file without metadata.
@@ -36,7 +38,10 @@ class Images:
             Refused: it is no image that can be read, is too large, or cannot be converted.
         """
         try:
-            pixels = open_image(content, self.size, max_pixels=self.max_pixels)
+            if self.size is None:
+                pixels = open_image(content, max_pixels=self.max_pixels)
+            else:
+                pixels = open_photo(content, self.size, max_pixels=self.max_pixels)
         except DataError as error:
             raise Refused(422, f"{error}. {NOTHING}") from None
         try:
@@ -48,12 +53,15 @@ class Images:
         """The payloads of images, uint8 (N, H, W, 3).
 
         Raises:
-            Refused: they are too large, or cannot be converted.
+            Refused: they are too large, of a size that the release is not for, or cannot be converted.
         """
         if images.size // 3 > self.max_pixels:
             raise Refused(
                 413, f"the images have over {self.max_pixels} pixels. Cure: send fewer or smaller ones. {NOTHING}"
             )
+        if self.allowed is not None and images.shape[1:3] not in self.allowed:
+            sizes = ", ".join(f"{height} x {width}" for height, width in self.allowed)
+            raise Refused(422, f"the release is for other sizes of images. Cure: send {sizes}. {NOTHING}")
         try:
             return self.convert(images)
         except ConversionError as error:

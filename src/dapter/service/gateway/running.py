@@ -35,7 +35,7 @@ class Settings:
         headers: further headers of the app that pass to the service.
         ca: a PEM file of who vouches for the service.
         timeout_s: that an answer of the service may take.
-        max_pixels: of one request.
+        max_pixels: of one image file, or of one tensor.
     """
 
     upstream: str
@@ -67,7 +67,9 @@ def open_gateway(release: Path, key: Path | Identity, settings: Settings) -> Gat
     if convert(noise).shape != noise.shape:
         raise ConversionError("the converter does not work. Cure: get its release again")
     about = {"release": found.manifest["name"], "version": found.manifest["version"], "signer": found.signer}
-    images = Images(convert, None if settings.keep_size else (height, width), settings.max_pixels)
+    sizes = found.manifest["image"]["sizes"]
+    allowed = None if sizes == "any" else [tuple(size) for size in sizes]
+    images = Images(convert, None if settings.keep_size else (height, width), settings.max_pixels, allowed)
     upstream = Upstream(settings.upstream, settings.headers, settings.ca, settings.timeout_s)
     paths = [parse_path(path) for path in settings.json_paths]
     return Gateway(images, upstream, paths, settings.limits, about)
