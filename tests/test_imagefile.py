@@ -145,6 +145,17 @@ def test_the_centre_square_is_cut_out_before_resizing(shape):
     assert (open_image(save(Image.fromarray(pixels)), (3, 3), square=True) == 255).all()
 
 
+def test_what_a_camera_wrote_is_not_logged(caplog):
+    wrote = Image.Exif()
+    wrote[0x010F], wrote[0x9286] = "CAMERA of Ada", b"a thumbnail"
+    files = [save(Image.fromarray(PIXELS), codec, exif=wrote) for codec in ("JPEG", "PNG", "TIFF")]
+    with caplog.at_level("DEBUG"):
+        caplog.clear()
+        for file in files:
+            open_image(file)
+    assert caplog.text == ""
+
+
 def test_a_photo_is_cut_to_its_centre_square_only_where_a_square_is_wanted():
     pixels = np.zeros((6, 9, 3), np.uint8)
     pixels[:, 1:7] = 255

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import logging
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from PIL import Image, ImageOps
 
 from dapter.errors import DataError, UsageError
 from dapter.types import check_images
+
+logging.getLogger("PIL").setLevel(logging.INFO)  # at DEBUG it writes what cameras wrote, thumbnails and all
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")

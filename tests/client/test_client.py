@@ -134,6 +134,25 @@ def test_the_token_is_sent_and_not_shown(upstream, releases, photo):
         Client("http://service.example", releases.plain, releases.key, token="a-very-secret-token")
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_token_to_this_machine_goes_through_no_proxy(upstream, releases, photo, monkeypatch, kind):
+    with Upstream() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        client = kind(upstream.url, releases.plain, releases.key, token="a-very-secret-token", policy=QUICK)
+        if kind is Client:
+            with client:
+                client.classify(photo.path)
+        else:
+
+            async def ask():
+                async with client:
+                    await client.classify(photo.path)
+
+            asyncio.run(ask())
+    assert proxy.received == b""
+    assert len(upstream.requests) == 2
+
+
 def test_it_works_with_the_reference_service(server, releases, photo, tmp_path):
     manifest = make_manifest()
     manifest["targets"], manifest["service"]["targets"] = {"colour": ["red", "blue"]}, ["colour"]

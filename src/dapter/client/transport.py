@@ -67,7 +67,12 @@ class _Base:
         self._httpx: Any = need("httpx2", "client")
         headers = {"User-Agent": "dapter", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {token}"} if token else {}
-        self._options = {"headers": headers, "timeout": policy.timeout_s, "follow_redirects": False}
+        self._options = {
+            "headers": headers,
+            "timeout": policy.timeout_s,
+            "follow_redirects": False,
+            "trust_env": not _is_local(self.url),  # a proxy would carry the token off this machine, in the clear
+        }
 
     def _arguments(self, call: Call) -> dict[str, Any]:
         body = {"content": call.body} if call.body else {}

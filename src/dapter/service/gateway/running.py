@@ -109,7 +109,7 @@ def serving(gateway: Gateway) -> Iterator[str]:
 
 def _server(gateway: Gateway, host: str, port: int) -> Any:
     uvicorn: Any = need("uvicorn", "gateway")
-    for name in ("httpx2", "httpcore2", "PIL"):  # they would show queries, tokens and what cameras write
+    for name in ("httpx2", "httpcore2"):  # they would show paths and queries
         logging.getLogger(name).setLevel(logging.WARNING)
     return uvicorn.Server(configure(gateway, "gateway", host=host, port=port, timeout_graceful_shutdown=20))
 
