@@ -16,7 +16,7 @@ import tyro
 from dapter.data import load_data
 from dapter.errors import CheckFailed
 from dapter.exporting import export
-from dapter.release.build import Terms, build_release
+from dapter.release.build import OWN_LICENCE, Terms, build_release
 from dapter.release.folder import sign_with_key
 from dapter.runs import Run
 from dapter.service.training import load_trained_service
@@ -42,7 +42,9 @@ class Settings:
     target: str = "animal_vehicle"
     audits: tuple[Path, ...] = ()
     version: str = "1.0.0"
+    licence: str = OWN_LICENCE
     licence_file: Path | None = None
+    """The text of the licence; the terms of the training data may ask for another than dapter's own."""
     out: Path = RELEASES
 
 
@@ -68,7 +70,7 @@ def main() -> None:
             sign=lambda folder: sign_with_key(folder, settings.key),
             check=lambda folder: inspect_release(folder, public),
             audits=settings.audits,
-            terms=Terms(settings.version, name, licence_file=settings.licence_file),
+            terms=Terms(settings.version, name, settings.licence, settings.licence_file),
         )
         size = sum(path.stat().st_size for path in built.rglob("*") if path.is_file())
         print(f"{built}: {size:,} bytes, verified")
