@@ -94,10 +94,13 @@ def test_an_image_that_comes_back_as_it_was_is_refused():
     with pytest.raises(ConversionError, match="original back"):
         Converter(graph(("Identity", ["image"], ["payload"], {}))).convert(IMAGES)
     some = IMAGES.copy()
-    some[3] = 7
+    some[3] = some[3].clip(7)
     keeps_seven = [("Max", ["image", "seven"], ["payload"], {}), ("Constant", [], ["seven"], {"value": _seven()})]
+    converter = Converter(graph(*keeps_seven[::-1]))
     with pytest.raises(ConversionError, match="original back"):
-        Converter(graph(*keeps_seven[::-1])).convert(some)
+        converter.convert(some)
+    some[3] = 7
+    assert (converter.convert(some)[3] == 7).all(), "one colour may be what is sent"
 
 
 def _seven():
