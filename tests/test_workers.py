@@ -179,6 +179,7 @@ def test_workers_do_not_outlive_a_parent_that_is_killed(tmp_path):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell switches off in the background
     try:
         run("ab", Path(sys.argv[1]), 2, a="sleep", b="sleep")
     except KeyboardInterrupt:

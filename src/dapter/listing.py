@@ -24,7 +24,7 @@ def list_lines(root: Path) -> Iterator[str]:
             yield f"{'done' if run.done else 'open'}  {run.path}{_about(run)}"
     for folder, done in cells.items():
         left = f", {done.count(False)} open" if False in done else ""
-        yield f"{done.count(True)} attacks of audits done{left}: `dapter list {folder}` shows each"
+        yield f"{done.count(True)} parts of audits done{left}: `dapter list {folder}` shows each"
 
 
 def _about(run: Run) -> str:
