@@ -44,7 +44,7 @@ web/node_modules/.installed: web/package.json web/package-lock.json
 web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 	$(NPM) run build
 
-demo: setup ## Train a service and a converter on generated portraits, write the report (under ten minutes)
+demo: setup ## Train a service and a converter on generated portraits, attack it, report (under ten minutes)
 	$(BIN)/dapter demo
 
 test: setup web_test ## Run the tests (under ten minutes)

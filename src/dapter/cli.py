@@ -30,7 +30,7 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Demo:
-    """Everything once on generated portraits: service, converter, figures, report. Under ten minutes on 2 cores."""
+    """Everything once on generated portraits: service, converter, audit, reports. Under ten minutes on 2 cores."""
 
     out: Path = Path("runs/demo")
     """Where the run folders and the report go."""
@@ -40,7 +40,17 @@ class Demo:
         data = DataOptions(n=6000)
         training = TrainingOptions(preset="tiny", out=self.out)
         service = ServiceTrain(data, training).run()
-        Train(ServiceOptions((str(service),)), data, training, ConverterOptions()).run()
+        frozen = ServiceOptions((str(service),))
+        run = Train(frozen, data, training, ConverterOptions()).run()
+        Audit(
+            (str(run),),
+            service=frozen,
+            data=data,
+            secrets=("Eyeglasses",),
+            attacks=("recognition", "reconstruction"),
+            preset="tiny",
+            out=self.out,
+        ).run()
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,8 @@ class Train:
     start: Path | None = None
     """A run folder whose weights are the warm start (transfer learning)."""
 
-    def run(self) -> None:
-        """Do it."""
+    def run(self) -> Path:
+        """Do it; gives the run folder."""
         from dapter.presets import find_preset
         from dapter.runs import Run
         from dapter.train import train
@@ -139,6 +149,7 @@ class Train:
             preset=self.training.preset,
         )
         _finish([run], service, data, run.path / "report.html", remote)
+        return run.path
 
     def _stand_in(self, remote: Any, data: Any) -> Any:
         """A service that was learned from the answers of one behind a URL."""
