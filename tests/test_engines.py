@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from converting import FATAL, NO_RAY, invert, invert_slowly
-from dapter.convert import WORKER_DIED, convert_files
+from dapter.convert import WORKER_DIED, convert_files, remove_leftovers
 from dapter.errors import UsageError
 
 SCRIPT = Path(__file__).with_name("converting.py")
@@ -115,3 +115,15 @@ def test_what_cannot_be_handed_to_other_processes_is_refused(tmp_path):
     photographs(tmp_path / "in", 10)
     with pytest.raises(UsageError, match="workers=1"):
         convert_files(lambda images: None, tmp_path / "in", tmp_path / "out", workers=2)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for processes in /proc")
+def test_what_an_ended_process_left_is_removed_though_nobody_waited_for_it(tmp_path):
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    begun = [tmp_path / f".photo.png.{process}.tmp" for process in (child.pid, os.getpid())]
+    for path in begun:
+        path.write_bytes(b"half")
+    remove_leftovers(tmp_path)
+    child.wait()
+    assert [path.exists() for path in begun] == [False, True]

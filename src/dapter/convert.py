@@ -139,15 +139,16 @@ def remove_leftovers(destination: Path) -> None:
 
 
 def _alive(process: int) -> bool:
+    """Whether it can still write; one that has ended and was not waited for (a zombie) cannot."""
     if sys.platform == "win32":  # where asking would end it
         return True
     try:
         os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
+    except OSError:  # another user's, or a system without /proc
         return True
-    return True
 
 
 def walk(source: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path], list[tuple[Path, str]]]:
