@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +28,10 @@ SHOWN = 20
 """Failures that a conversion shows; the rest is in a file."""
 
 
+SEED = 2
+"""Of the demo's converter. So short a training falls to grey from some seeds, of which docs/log.md tells."""
+
+
 @dataclass(frozen=True)
 class Demo:
     """Everything once on generated portraits: service, converter, audit, reports. Under ten minutes on 2 cores."""
@@ -41,7 +45,7 @@ class Demo:
         training = TrainingOptions(preset="tiny", out=self.out)
         service = ServiceTrain(data, training).run()
         frozen = ServiceOptions((str(service),))
-        run = Train(frozen, data, training, ConverterOptions()).run()
+        run = Train(frozen, data, replace(training, seed=SEED), ConverterOptions()).run()
         Audit(
             (str(run),),
             service=frozen,
