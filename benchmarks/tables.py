@@ -227,11 +227,12 @@ def first_figure(audits: dict[str, list[Measurement]]) -> str:
         if made := frontier(found):
             defences = " and ".join(dict.fromkeys(each.defence for each in made))
             n = next(entry.n for entry in made[0].figures("target_accuracy"))
+            trainings = {f"{len(each.subjects)} ({each.defence})": None for each in made}
             return (
                 f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
                 f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
-                f"recogniser and one decoder found. Up and to the left is better. A point is the mean of "
-                f"{len(made[0].subjects)} trainings, bars: their range; n = {n:,}; grade: measured.\n"
+                f"recogniser and one decoder found. Up and to the left is better. A point is the mean "
+                f"over trainings, bars their range; trainings: {', '.join(trainings)}; n = {n:,}; grade: measured.\n"
             )
     return ""
 
