@@ -222,19 +222,21 @@ def speed_table(found: Sequence[Measurement]) -> str:
 
 
 def first_figure(audits: dict[str, list[Measurement]]) -> str:
-    """The README's first figure: the frontier of the first audit that has one."""
-    for name, found in audits.items():
-        if made := frontier(found):
-            defences = " and ".join(dict.fromkeys(each.defence for each in made))
-            n = next(entry.n for entry in made[0].figures("target_accuracy"))
-            trainings = {f"{len(each.subjects)} ({each.defence})": None for each in made}
-            return (
-                f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
-                f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
-                f"recogniser and one decoder found. Up and to the left is better. A point is the mean "
-                f"over trainings, bars their range; trainings: {', '.join(trainings)}; n = {n:,}; grade: measured.\n"
-            )
-    return ""
+    """The README's first figure: the frontier of the audit with the most trainings that has one."""
+    made = {name: points for name, found in audits.items() if (points := frontier(found))}
+    if not made:
+        return ""
+    name = max(made, key=lambda each: len(made[each][0].subjects))
+    found, points = audits[name], made[name]
+    defences = " and ".join(dict.fromkeys(each.defence for each in points))
+    n = next(entry.n for entry in points[0].figures("target_accuracy"))
+    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence})" for each in points))
+    return (
+        f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
+        f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
+        f"recogniser and one decoder found. Up and to the left is better. A point is the mean over trainings, bars "
+        f"their range; trainings: {trainings}; n = {n:,}; grade: measured.\n"
+    )
 
 
 def between(text: str, name: str, content: str) -> str:
