@@ -7,7 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,15 +18,15 @@ from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.export_cli import Export
 from dapter.gateway_cli import Gateway
-from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
+from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
 from dapter.release_cli import Release
 from dapter.serving_cli import ExportTriton, Send, Serve
 from dapter.study_cli import Study
+from dapter.training_cli import ServiceTrain, Train, Tune
 from dapter.verify_cli import Verify
 
 SHOWN = 20
 """Failures that a conversion shows; the rest is in a file."""
-
 
 SEED = 2
 """Of the demo's converter. So short a training falls to grey from some seeds, of which docs/log.md tells."""
@@ -58,39 +58,6 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class ServiceTrain:
-    """Train a classifier for each target: a service to protect images from."""
-
-    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
-    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
-    arch: Literal["lenet", "vgg11", "vgg16", "vgg19", "resnet18", "resnet50"] | None = None
-    """The architecture, instead of the preset's."""
-    width: int | None = None
-    """Channels of its first stage, instead of the preset's."""
-    stem: Literal["small", "large"] = "small"
-    """small for images of about 32 to 64 px, large for about 224 px."""
-
-    def run(self) -> Path:
-        """Do it; gives the run folder."""
-        from dapter.presets import find_preset
-        from dapter.service.training import train_service
-
-        preset = find_preset(self.training.preset)
-        run = train_service(
-            self.data.load(),
-            self.training.change(preset.service_plan),
-            arch=self.arch or preset.arch,
-            width=self.width or preset.width,
-            stem=self.stem,
-            seed=self.training.seed,
-            root=self.training.out,
-            preset=self.training.preset,
-        )
-        _say(f"The service is in {run.path}")
-        return run.path
-
-
-@dataclass(frozen=True)
 class ServiceShow:
     """Load a service, check it and say what it is: targets, classes, hash."""
 
@@ -100,8 +67,8 @@ class ServiceShow:
         """Do it."""
         service = self.service.load()
         for target, classes in service.classes.items():
-            _say(f"{target}: {', '.join(classes)}")
-        _say(f"digest {service.digest}")
+            print(f"{target}: {', '.join(classes)}")
+        print(f"digest {service.digest}")
 
 
 @dataclass(frozen=True)
@@ -117,121 +84,6 @@ class Service:
     def run(self) -> None:
         """Do it."""
         self.action.run()
-
-
-@dataclass(frozen=True)
-class Train:
-    """Train a converter against a frozen service, or one behind a URL, measure it and write its report."""
-
-    service: OmitArgPrefixes[ServiceOptions] = field(default_factory=ServiceOptions)
-    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
-    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
-    converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
-    remote: OmitArgPrefixes[RemoteOptions] = field(default_factory=RemoteOptions)
-    lam_range: tuple[float, float] | None = None
-    """Train one converter for every λ in this range; --lam is what it is measured at."""
-    start: Path | None = None
-    """A run folder whose weights are the warm start (transfer learning)."""
-
-    def run(self) -> Path:
-        """Do it; gives the run folder."""
-        from dapter.presets import find_preset
-        from dapter.runs import Run
-        from dapter.train import train
-
-        preset, data = find_preset(self.training.preset), self.data.load()
-        remote = self.remote.connect(self.service, data, self.training.out)
-        service = self.service.load() if remote is None else self._stand_in(remote, data)
-        run = train(
-            self.converter.build(preset, self.lam_range, warm=self.start is not None),
-            service,
-            data,
-            self.training.change(preset.plan),
-            seed=self.training.seed,
-            root=self.training.out,
-            start=None if self.start is None else Run.load(self.start),
-            preset=self.training.preset,
-        )
-        _finish([run], service, data, run.path / "report.html", remote)
-        return run.path
-
-    def _stand_in(self, remote: Any, data: Any) -> Any:
-        """A service that was learned from the answers of one behind a URL."""
-        from dapter.presets import find_preset
-        from dapter.service.training import load_trained_service
-        from dapter.surrogate import WARNING, learn_surrogate
-
-        preset = find_preset(self.training.preset)
-        _say(f"Note: {WARNING}.")
-        run = learn_surrogate(
-            remote,
-            data,
-            send_originals=self.remote.send_originals,
-            plan=self.training.change(preset.service_plan),
-            arch=preset.arch,
-            width=preset.width,
-            seed=self.training.seed,
-            root=self.training.out,
-            preset=self.training.preset,
-        )
-        _say(f"{remote.cost}. What the service answered is in {remote.run.path}, its stand-in in {run.path}")
-        return load_trained_service(run)
-
-
-@dataclass(frozen=True)
-class Tune:
-    """Choose λ: by the paper's strategy, or by a sweep that draws the whole trade-off."""
-
-    service: OmitArgPrefixes[ServiceOptions]
-    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
-    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
-    converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
-    strategy: Literal["paper", "sweep"] = "paper"
-    """paper: move λ until both limits are met. sweep: train a converter for each of --lams."""
-    max_entropy: float = 3.0
-    """paper: image entropy in bits must fall below this."""
-    max_accuracy_drop: float = 0.03
-    """paper: the share of right answers lost must stay below this."""
-    max_steps: int = 10
-    """paper: how many λ to try at most."""
-    lams: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-    """sweep: the values of λ."""
-    storage: str | None = None
-    """sweep: a database URL that several machines share. Default: an SQLite file in --out."""
-
-    def run(self) -> None:
-        """Do it.
-
-        Raises:
-            CheckFailed: the paper's strategy did not reach its limits.
-        """
-        from dapter.presets import find_preset
-        from dapter.tune import Limits, sweep, tune
-
-        preset = find_preset(self.training.preset)
-        service, data, defence = self.service.load(), self.data.load(), self.converter.build(preset)
-        plan = self.training.change(preset.plan)
-        common: dict[str, Any] = {"seed": self.training.seed, "root": self.training.out, "preset": self.training.preset}
-        report = self.training.out / f"tune-{self.strategy}.html"
-        if self.strategy == "sweep":
-            runs = sweep(defence, service, data, plan, lams=self.lams, storage=self.storage, **common)
-            _finish(runs, service, data, report)
-            return
-        limits = Limits(self.max_entropy, self.max_accuracy_drop)
-        tuned = tune(
-            defence,
-            service,
-            data,
-            plan,
-            limits=limits,
-            max_steps=self.max_steps,
-            fine_tune_epochs=preset.fine_tune_epochs,
-            **common,
-        )
-        _finish([step.run for step in tuned.steps], service, data, report)
-        _say(f"{tuned.reason}; the converter is in {tuned.run.path}")
-        if not tuned.reached:
-            raise CheckFailed(tuned.reason)
 
 
 @dataclass(frozen=True)
@@ -274,10 +126,10 @@ class Convert:
         if self.destination.is_dir():
             done.write_failures(self.destination)
         for path, reason in done.failed[:SHOWN]:
-            _say(f"not converted: {path}: {reason}")
+            print(f"not converted: {path}: {reason}")
         if len(done.failed) > SHOWN:
-            _say(f"and {len(done.failed) - SHOWN} more, in {self.destination / FAILURES}")
-        _say(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.failed)} failed, in {self.destination}")
+            print(f"and {len(done.failed) - SHOWN} more, in {self.destination / FAILURES}")
+        print(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.failed)} failed, in {self.destination}")
         if done.failed:
             raise CheckFailed(f"{len(done.failed)} images could not be converted")
 
@@ -296,7 +148,7 @@ class Report:
         from dapter.report import write_report
         from dapter.runs import Run
 
-        _say(f"The report is {write_report([Run.load(path) for path in self.run_folders], self.out)}")
+        print(f"The report is {write_report([Run.load(path) for path in self.run_folders], self.out)}")
 
 
 @dataclass(frozen=True)
@@ -311,7 +163,7 @@ class List:
         from dapter.listing import list_lines
 
         for line in list_lines(self.root):
-            _say(line)
+            print(line)
 
 
 Verb = (
@@ -334,32 +186,6 @@ Verb = (
 )
 
 
-def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path, remote: Any = None) -> None:
-    """Measure the runs, also on the service behind a URL if there is one, write their page and print the table."""
-    from dapter.evaluate import evaluate
-    from dapter.processes import is_first
-    from dapter.report import table, write_report
-
-    source = f"dapter {' '.join(sys.argv[1:])}"
-    found = [entry for run in runs for entry in evaluate(run, service, data, source=source)]
-    if not is_first():
-        return
-    if remote is not None:
-        from dapter.surrogate import measure_remote
-        from dapter.tables import describe
-
-        _say(f"On the service behind the URL ({remote.target}):")
-        for run in runs:
-            for entry in measure_remote(run, service, remote, data, source=source):
-                _say(f"  {describe(entry)}")
-        _say(f"{remote.cost}. And on its stand-in:")
-    _say(table(found))
-    write_report(runs, page)
-    for run in runs:
-        _say(f"The converter is in {run.path}")
-    _say(f"The report is {page}")
-
-
 @contextlib.contextmanager
 def _processes() -> Iterator[None]:
     """Join the other processes when started by `python -m torch.distributed.run`."""
@@ -370,10 +196,6 @@ def _processes() -> Iterator[None]:
 
     with distributed():
         yield
-
-
-def _say(text: str) -> None:
-    print(text)
 
 
 def main(args: Sequence[str] | None = None) -> int:
