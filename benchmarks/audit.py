@@ -61,6 +61,8 @@ class Settings:
     """Of the default attacks."""
     study: str = "lambda"
     """The name under which the lines are kept."""
+    workers: int = 1
+    """Processes that attack, each on one thread; results are the same for any number."""
     runs: Path = Path("runs")
     """Where run folders are kept."""
 
@@ -109,6 +111,7 @@ def main() -> None:
             attacks=settings.attacks or first_attacks(settings),
             root=settings.runs,
             preset=settings.preset,
+            workers=settings.workers,
         )
         print(leak_table(lines), flush=True)
         for entry in lines:
