@@ -71,10 +71,10 @@ def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.M
 
 
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-    """Batch mean, summed over the labels that are answered; unknown ones (-1) are left out."""
-    return torch.stack(
-        [F.cross_entropy(values, labels[name], ignore_index=-1) for name, values in logits.items()]
-    ).sum()
+    """Mean over the images whose label is known (not -1), summed over the labels that are answered."""
+    sums = [F.cross_entropy(found, labels[name], ignore_index=-1, reduction="sum") for name, found in logits.items()]
+    known = [(labels[name] >= 0).sum().clamp(min=1) for name in logits]
+    return (torch.stack(sums) / torch.stack(known)).sum()
 
 
 @dataclass(eq=False)
@@ -137,12 +137,16 @@ class Cut(Divided):
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         return {"both": torch.optim.Adam(nn.ModuleDict(nets).parameters(), lr=self.learning_rate)}
 
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """What is sent, (N, C, h, w), and the cross-entropy of the answer to it."""
+        with self.learner.autocast():
+            features = self.learner.net("client")(batch.images)
+            logits = self.learner.net("server")(features)
+        return features, cross_entropy(logits, batch.labels)
+
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`loss`: cross-entropy of the answer."""
-        with self.learner.autocast():
-            logits = self.learner.net("server")(self.learner.net("client")(batch.images))
-        targets = {name: logits[name] for name in self.wanted.targets}
-        return {"loss": cross_entropy(targets, batch.labels)}
+        return {"loss": self._forward(batch)[1]}
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """One step of Adam."""
