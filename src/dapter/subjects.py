@@ -15,7 +15,7 @@ from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.plugins import names
 from dapter.processes import pick_device
-from dapter.runs import Run, write_npz
+from dapter.runs import Run, derive_seed, write_npz
 from dapter.service.classifier import Service
 from dapter.sharing import keep_array, open_array
 from dapter.train import load_defence
@@ -115,7 +115,8 @@ class Subject:
             pixels = self.defence.payloads[split]
             return Observed(pixels, self.ask(pixels))
         self.defence.learner.nets.to(pick_device())
-        payload = self.defence.protect(self.data.splits[split].images)
+        noise = derive_seed(self.seed or 0, "noise", split)
+        payload = self.defence.protect(self.data.splits[split].images, noise)
         if self.service is None:
             return Observed(payload.values, _no_answer(len(payload.values)))
         return Observed(payload.values, self.defence.tail(payload, self.service))

@@ -7,6 +7,7 @@ base class owns the public calls: checking, batching, rounding to 8 bits, failin
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from secrets import randbits
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -80,7 +81,7 @@ class Defence(abc.ABC):
     """Whether it is trained to hide something: some of its losses beside `loss` and `accuracy` are for that."""
 
     random: ClassVar[bool] = False
-    """Whether the payload is drawn anew at every call."""
+    """Whether the payload is drawn anew, for every image and at every call."""
 
     @abc.abstractmethod
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
@@ -125,11 +126,13 @@ class Defence(abc.ABC):
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
-    def protect(self, images: np.ndarray) -> Payload:
+    def protect(self, images: np.ndarray, seed: int | None = None) -> Payload:
         """What leaves the device for these images.
 
         Args:
             images: uint8 (N, H, W, 3).
+            seed: of the noise of a defence that is `random`, so that a measurement can be repeated. None, as in use:
+                of the system's entropy, because noise that somebody can draw again can be subtracted.
 
         Raises:
             UsageError: not such images, or not set up.
@@ -142,8 +145,13 @@ class Defence(abc.ABC):
         if not all(bool(value.isfinite().all()) for value in self.learner.nets.state_dict().values()):
             raise ConversionError("the defence's weights are not finite. Cure: train it again")
         chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
-        parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
-        return Payload(np.concatenate(parts) if parts else self._chunk(np.zeros((1, *images.shape[1:]), np.uint8))[:0])
+        device = self.learner.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=self.random):
+            if self.random:
+                torch.manual_seed(randbits(63) if seed is None else seed)
+            parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
+            parts = parts or [self._chunk(np.zeros((1, *images.shape[1:]), np.uint8))[:0]]
+        return Payload(np.concatenate(parts))
 
     @torch.no_grad()
     def _chunk(self, images: np.ndarray) -> np.ndarray:
