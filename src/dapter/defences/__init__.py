@@ -80,9 +80,6 @@ class Defence(abc.ABC):
     learns_privacy: ClassVar[bool] = True
     """Whether it is trained to hide something: some of its losses beside `loss` and `accuracy` are for that."""
 
-    random: ClassVar[bool] = False
-    """Whether the payload is drawn anew, for every image and at every call."""
-
     @abc.abstractmethod
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         """The networks, by name, newly initialised. Without a service only what `protect` needs."""
@@ -105,6 +102,11 @@ class Defence(abc.ABC):
 
         With an adjustable setting it takes another value of it as a second argument, a scalar tensor.
         """
+
+    @property
+    def random(self) -> bool:
+        """Whether the payload is drawn anew, for every image and at every call; a class variable where all are."""
+        return False
 
     def adjustable(self) -> frozenset[str]:
         """The settings, at most one, that may be chosen when the defence is used; the others are fixed by training.
