@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +27,9 @@ from dapter.sharing import hand_over, take_over
 
 LOG = "workers.log"
 """In the folder of the work: what the worker processes said."""
+
+LOOK_SECONDS = 5.0
+"""How often a worker that died unnoticed is looked for: the pool can miss one that dies while another is started."""
 
 _common: Any = None
 """In a worker process: what all tasks have in common."""
@@ -106,6 +110,7 @@ def _run_all(tasks: Sequence[Task], common: bytes, workers: int, folder: Path, b
     """Keep every worker busy; if one fails or this process is interrupted, stop the others, who will resume."""
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads can hang
     others = set(multiprocessing.active_children())
+    ours: set[BaseProcess] = set()
     pool = ProcessPoolExecutor(workers, spawn, _begin, (common, folder / LOG))
     busy: dict[Future[None], Task] = {}
     left = iter(enumerate(tasks))
@@ -118,7 +123,10 @@ def _run_all(tasks: Sequence[Task], common: bytes, workers: int, folder: Path, b
     try:
         begin(workers)
         while busy:
-            done, _ = wait(busy, return_when=FIRST_COMPLETED)
+            done, _ = wait(busy, LOOK_SECONDS, return_when=FIRST_COMPLETED)
+            ours |= set(multiprocessing.active_children()) - others
+            if not done and not all(child.is_alive() for child in ours):
+                raise BrokenProcessPool
             for future in done:
                 future.result()
                 del busy[future]
