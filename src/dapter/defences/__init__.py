@@ -215,7 +215,7 @@ def with_settings(defence: Defence, **changes: Any) -> Defence:
     if fixed:
         raise UsageError(f"{', '.join(fixed)} cannot change after training. Cure: train it with that setting")
     other = replace(defence, **changes)
-    other.learner = defence.learner
+    other.task, other.learner = defence.task, defence.learner
     return other
 
 
