@@ -11,6 +11,8 @@ Rows = list[list[str]]
 
 _BITS = (
     "budget_bits",
+    "capacity_bits",
+    "epsilon",
     "bits_beyond_answer",
     "bits_total",
     "secret_gain_bound",
@@ -88,11 +90,21 @@ def how_sure(each: Variant, preset: str | None) -> list[str]:
     ]
     if len(each.subjects) == 1 and worst[0].seed is not None:
         said.append("One training of the converter: how much another would leak is not known. Cure: audit more seeds.")
+    said += not_run(each)
     if again > 1:
         said.append(f"Each attack was repeated with {again} seeds; the largest leak counts.")
     if preset == "tiny":
         said.append("The preset tiny only shows that it works: its attackers are weak. Cure: --preset cpu.")
     return said
+
+
+def not_run(each: Variant) -> list[str]:
+    """Which attacks were not run because the payloads are features, in a sentence; none for images."""
+    found = next((line for line in each.lines if line.measure == "attacks_not_run"), None)
+    if found is None:
+        return []
+    names = "; ".join(found.settings["attack"]["names"])
+    return [f"{each.defence} sends features, no images. Attacks that take payloads for images were not run: {names}."]
 
 
 def flags(each: Variant) -> list[dict[str, str]]:
