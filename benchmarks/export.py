@@ -145,7 +145,8 @@ def main() -> None:
     write_atomic(settings.out, "".join(f"{line}\n" for line in [*kept, *found]))
     for line in found:
         entry = Measurement.from_json(line)
-        print(f"{entry.settings['format']} {entry.settings['precision']} {entry.measure}: {entry.value:.5g}")
+        value = "refused" if entry.value is None else f"{entry.value:.5g}"
+        print(f"{entry.settings['format']} {entry.settings['precision']} {entry.measure}: {value}")
 
 
 if __name__ == "__main__":

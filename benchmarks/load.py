@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import tyro
@@ -56,6 +56,8 @@ class Settings:
     """Requests at the same time."""
     size: int = 64
     """Pixels on a side."""
+    net: Literal["fast", "paper"] = "fast"
+    """The converter's network, of width 16."""
     out: Path = ROOT / "results" / "load.jsonl"
     """The results file; its lines are replaced."""
 
@@ -68,9 +70,10 @@ def make_parts(folder: Path, settings: Settings) -> tuple[Path, Path, Path]:
     data: Data = load_data("faces", n=120, size=settings.size, target="Smiling")
     classifier = Classifier(build_classifier("resnet18", 2, 16), "Smiling", data.classes["Smiling"])
     save_classifier(folder / "model.safetensors", classifier)
-    run = train(Dapter(net="fast", width=16), Service(classifier), data, Plan(epochs=1), root=folder)
+    run = train(Dapter(net=settings.net, width=16), Service(classifier), data, Plan(epochs=1), root=folder)
     graph = (run.path / "exports" / export(run, "onnx").path).read_bytes()
     manifest = make_manifest()
+    manifest["settings"] = run.manifest["settings"]
     manifest["image"]["trained"] = [settings.size, settings.size]
     for entry in manifest["exports"]:
         entry["opset"] = export(run, "onnx").opset
@@ -188,7 +191,7 @@ def main() -> None:
         defence="dapter",
         data="faces",
         target="Smiling",
-        settings={**described, "net": "fast", "width": 16, "image_size": [settings.size] * 2},
+        settings={**described, "width": 16, "image_size": [settings.size] * 2},
         source=SOURCE,
         code=code_version(),
         environment=environment(),

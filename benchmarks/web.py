@@ -1,10 +1,11 @@
 """Where the time of one photo goes in the browser: open, convert (with its PNG), send; WebAssembly, one thread.
 
     make web
-    python benchmarks/web.py --release releases/NAME --key signing.pub --photos FOLDER --out results/web.jsonl
+    python benchmarks/web.py --photos FOLDER --out results/web.jsonl
 
 The page is driven in headless Chromium; the service is the reference service on this machine, with a model that
-answers at once. Photos are those of `benchmarks/client.py`; the page scales them to the size of the release. Figures
+answers at once. Photos are those of `benchmarks/client.py`; the page scales them to the size of the release (--release,
+--key): without one, that of `benchmarks/load.py` in the photos' size, hardly trained, as fast as a trained one. Figures
 are the median over all photos, with the quartiles as low and high. `ready` is from the page's address to the moment
 it takes photos, all files from this machine, n = 1.
 """
@@ -24,6 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from contextlib import contextmanager
 from pathlib import Path
 
+import load
 import numpy as np
 from playwright.sync_api import sync_playwright
 
@@ -115,17 +117,21 @@ def lines(manifest, ready, rows, about):
 def main():
     """Measure, print, and append to a file if one is named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--release", type=Path, required=True)
-    parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--release", type=Path)
+    parser.add_argument("--key", type=Path)
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--size", type=int, default=224, help="pixels on a side of the photos")
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    manifest = verify_release(asked.release, asked.key).manifest
-    with site(asked.release, asked.key) as address:
-        ready, rows, engine = measure(address, photos(asked.photos, asked.size, asked.n), asked.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        release, key = asked.release, asked.key
+        if release is None:
+            _, release, key = load.make_parts(Path(folder), load.Settings(size=asked.size, net="paper"))
+        manifest = verify_release(release, key).manifest
+        with site(release, key) as address:
+            ready, rows, engine = measure(address, photos(asked.photos, asked.size, asked.n), asked.rounds)
     about = {"engine": engine, "image_size": manifest["image"]["trained"]}
     found = list(lines(manifest, ready, rows, about))
     for line in found:

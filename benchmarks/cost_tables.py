@@ -1,0 +1,88 @@
+"""The results page's part about what the converter costs: exports, the client, the browser, the gateway, training."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from dapter.tables import interval, markdown, text
+from dapter.types import Measurement
+
+EXPORT = {
+    "size, KB": ("export_bytes", 1e-3, ",.0f"),
+    "latency, ms": ("latency_ms", 1, ".1f"),
+    "peak memory, MB": ("peak_memory_bytes", 1e-6, ",.0f"),
+    "answer right, %": ("target_accuracy", 100, ".2f"),
+    "values unlike the converter's, %": ("values_off", 100, ".4f"),
+}
+"""The columns of the table of exports: measure, scale, format."""
+
+USE = {
+    "client": "A photo through the client, one thread, median and quartiles over photos. The service answers at once, "
+    "so that `send` is what the protocol and the sockets cost.",
+    "web": "A photo in the browser: WebAssembly in headless Chromium, one thread, median and quartiles.",
+    "load": "The gateway before a service, pressed by wrk on one machine of two cores, which the service, the gateway "
+    "and wrk share: median, smallest and largest over rounds of 30 seconds.",
+    "speed": "Training, attacking and converting. The limit of a latency is its multiply-adds over the best rate of a "
+    "matrix product; Winograd's convolution multiplies less and can go below it.",
+}
+"""What is said of each results file."""
+
+TITLES = {"client": "Client", "web": "Browser", "load": "Gateway under load", "speed": "Speed"}
+
+
+def cost_parts(folder: Path) -> list[str]:
+    """The sections, from the files of `folder`; nothing about a file that is not there."""
+    parts = []
+    if found := _read(folder / "export.jsonl"):
+        parts.append(
+            "## Exports\n\n`results/export.jsonl`. Latency and peak memory at 224 px on one core; accuracy on the "
+            "validation images; no more than 0.1 % of a float32 export's values may be unlike the converter's, and "
+            f"then by one level.\n\n{_exports(found)}"
+        )
+    for name, said in USE.items():
+        if found := _read(folder / f"{name}.jsonl"):
+            parts.append(f"## {TITLES[name]}\n\n`results/{name}.jsonl`, on {_machine(found)}. {said}\n\n{_rows(found)}")
+    return parts
+
+
+def _read(path: Path) -> list[Measurement]:
+    return [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _machine(found: Sequence[Measurement]) -> str:
+    return str(found[0].environment["processor"])
+
+
+def _exports(found: Iterable[Measurement]) -> str:
+    """A row for each converter, format and precision."""
+
+    def key(entry: Measurement) -> tuple[str, str, str]:
+        return entry.data, entry.settings["format"], entry.settings["precision"]
+
+    rows = []
+    for names, group in groupby(sorted(found, key=key), key=key):
+        entries = {entry.measure: entry for entry in group}
+        refused = any("refused" in entry.flags for entry in entries.values())
+        rows.append([*names, *(_cell(entries.get(measure), *form) for measure, *form in EXPORT.values())])
+        if refused:
+            rows[-1][3] = "refused: the answer's accuracy was not kept"
+    return markdown(["data", "format", "precision", *EXPORT], rows)
+
+
+def _cell(entry: Measurement | None, scale: float, form: str) -> str:
+    return "" if entry is None or entry.value is None else format(entry.value * scale, form)
+
+
+def _rows(found: Sequence[Measurement]) -> str:
+    """One row a figure."""
+    shared = {
+        name: value for name, value in found[0].settings.items() if all(e.settings.get(name) == value for e in found)
+    }
+    rows = []
+    for entry in found:
+        own = ", ".join(f"{name} {value}" for name, value in entry.settings.items() if name not in shared)
+        value = text(entry.measure, entry.value)
+        rows.append([entry.measure.replace("_", " "), own, value, interval(entry), f"{entry.n:,}" if entry.n else ""])
+    said = ", ".join(f"{name} {value}" for name, value in shared.items() if value is not None)
+    table = markdown(["measure", "settings", "value", "range", "n"], rows)
+    return f"{said[:1].upper()}{said[1:]}.\n\n{table}" if said else table
