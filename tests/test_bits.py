@@ -137,3 +137,42 @@ def test_fano_and_the_gain_hold_for_the_best_guess(seed):
     assert best <= without + bits.most_gain(told) + 1e-9
     assert bits.most_gain(0) == 0
     assert bits.most_gain(50) == 1
+
+
+def exact_information(inputs, channel):
+    """I(Z; W) in bits for a distribution of inputs and P(w | z)."""
+    both = inputs[:, None] * channel
+    given = np.log2(np.divide(channel, both.sum(axis=0), out=np.ones_like(both), where=both > 0))
+    return float((both * given).sum())
+
+
+def test_what_flips_let_through_is_a_capacity():
+    """No distribution of what is painted tells more than the capacity; the even one tells just that."""
+    alphabet, share = 4, 0.3
+    channel = np.full((alphabet, alphabet), share / alphabet) + np.eye(alphabet) * (1 - share)
+    most = bits.capacity_bits(1, alphabet, share)
+    assert exact_information(np.full(alphabet, 1 / alphabet), channel) == pytest.approx(most)
+    rng = np.random.default_rng(0)
+    assert max(exact_information(rng.dirichlet(np.ones(alphabet)), channel) for _ in range(50)) < most
+    assert np.log(channel.max() / channel.min()) == pytest.approx(bits.epsilon(1, alphabet, share))
+
+
+def test_many_payloads_of_one_person_tell_at_most_as_many_capacities():
+    """A bit about a person, shown by every payload: exactly, for one to six of them with flips."""
+    share = 0.5
+    stays = 1 - share / 2
+    for m in range(1, 7):
+        ones = np.array([bin(shown).count("1") for shown in range(2**m)])
+        channel = np.stack([stays**same * (1 - stays) ** (m - same) for same in (m - ones, ones)])
+        told = exact_information(np.array([0.5, 0.5]), channel)
+        assert told <= m * bits.capacity_bits(1, 2, share) + 1e-12
+        assert np.log(channel / channel[::-1]).max() <= m * bits.epsilon(1, 2, share) + 1e-9
+
+
+def test_without_flips_nothing_is_lost_and_with_all_nothing_is_told():
+    assert bits.capacity_bits(16, 27, 0.0) == bits.budget_bits(16, 27)
+    assert bits.epsilon(16, 27, 0.0) == math.inf
+    assert bits.capacity_bits(16, 27, 1 - 1e-9) < 1e-6
+    assert bits.capacity_bits(16, 27, 0.5) == pytest.approx(23.883, abs=0.001)
+    prior = some_prior()
+    assert bits.flipped_prior(prior, 0.0) == pytest.approx(prior)

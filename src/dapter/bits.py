@@ -1,7 +1,7 @@
 """How many bits a payload made of stamps carries, counted exactly, and what that bounds whatever the attack.
 
 A payload Z shows one of K stamps in each of C cells; X is the image, Y the service's answer to Z. The client part
-and the service are deterministic, so Z is a function of X, and Y of Z.
+and the service are deterministic, so Z is a function of X, and Y of Z. (Only flips, below, draw anything.)
 
 *Budget.* Z takes at most K^C values, so I(X; Z) = H(Z) <= C log2 K for every distribution of images, every attack.
 
@@ -17,6 +17,22 @@ stamps under it, with the row that makes this shortest. It is a prefix code, so 
 accuracy is then at most that of the best table from payloads to labels made with all labels known, and its squared
 error at least that of the mean image of each payload. These hold exactly on those images (`guaranteed`), are
 trivial where every payload is unique, and in expectation are never stricter than the best attack on new images.
+
+*Flips.* With probability f each cell of Z is replaced by a stamp drawn evenly from the alphabet, and W is sent (Warner,
+1965; Kairouz, Oh & Viswanath, "Extremal mechanisms for local differential privacy", 2014). A stamp stays with
+p = 1 - f + f/K, becomes each other one with q = f/K, independently in every cell of every payload.
+
+- *Indistinguishable.* P(W | X) differs between any two images by at most the factor (p/q)^C: a payload is
+  epsilon-locally differentially private, epsilon = C ln(p/q). Factors multiply: m payloads are m epsilon-private.
+- *Together.* Let m payloads of one person be sent and S be anything about that person or the images. S, all Z, all W
+  is a Markov chain, so I(S; W_1..W_m) <= I(Z_1..Z_m; W_1..W_m) = H(W_1..W_m) - m C h, where h is the entropy of the
+  noise of a cell, -p log2 p - (K - 1) q log2 q, whatever the cell shows; and H(W_1..W_m) <= m C log2 K. So
+  I(S; W_1..W_m) <= m C (log2 K - h): the capacity of the K-ary symmetric channel, and reached by cells drawn evenly
+  and independently. It holds given the answers as well, I(S; W | Y) <= I(S; W) as Y is a function of W, and however
+  the images depend on one another, equal ones included.
+- *Beyond the answer.* I(X; W | Y) = H(W | Y) - H(W | X, Y), and H(W | X, Y) = H(W | X) - H(Y | X) = C h - H(Y | X), as
+  W gives Y. With H(Y | X) <= log2(answers), I(X; W | Y) <= E[-log2 q(W | Y)] - C h + log2(answers) for every table q;
+  here the prior as the flips change it. In total I(X; W) = H(W) - C h, H(W) by the code in two parts.
 """
 
 import math
@@ -31,6 +47,35 @@ EXTRA = "coder"
 def budget_bits(cells: int, alphabet: int) -> float:
     """The most bits that any payload can carry: cells x log2(alphabet)."""
     return cells * math.log2(alphabet)
+
+
+def epsilon(cells: int, alphabet: int, flip: float) -> float:
+    """Of the local differential privacy of a payload with flips, in nats; infinite without."""
+    stays, becomes = _chances(alphabet, flip)
+    return cells * math.log(stays / becomes) if becomes else math.inf
+
+
+def noise_bits(cells: int, alphabet: int, flip: float) -> float:
+    """The entropy of a payload given what it would be without flips."""
+    stays, becomes = _chances(alphabet, flip)
+    others = (alphabet - 1) * becomes * math.log2(becomes) if becomes else 0.0
+    return -cells * (stays * math.log2(stays) + others)
+
+
+def capacity_bits(cells: int, alphabet: int, flip: float) -> float:
+    """The most that a payload tells on average, and m payloads of one person m times as much."""
+    return budget_bits(cells, alphabet) - noise_bits(cells, alphabet, flip)
+
+
+def flipped_prior(prior: np.ndarray, flip: float) -> np.ndarray:
+    """What is expected of each cell once stamps are flipped; of probabilities (rows, C, K)."""
+    found: np.ndarray = (1 - flip) * prior + flip / prior.shape[2]
+    return found
+
+
+def _chances(alphabet: int, flip: float) -> tuple[float, float]:
+    """With which probability a stamp stays, and becomes each other one."""
+    return 1 - flip + flip / alphabet, flip / alphabet
 
 
 def code_lengths(indices: np.ndarray, prior: np.ndarray, answers: np.ndarray | None = None) -> np.ndarray:

@@ -67,7 +67,10 @@ def subject_of(defence: Defence, data: Data | None) -> Subject:
         UsageError: it sends no image, or not always the same one, or nothing says how large the images are.
     """
     if defence.sends != "image" or defence.random:
-        raise UsageError("only converters that send an image, always the same one, are exported. Cure: another defence")
+        raise UsageError(
+            "only converters that send an image, always the same one, are exported: a file has no random source that "
+            "an app could trust. Cure: another defence, `budget` without flip, or `dapter convert`"
+        )
     size = defence.task.image_size if defence.task else data.image_size if data else None
     if size is None:
         raise UsageError("this run does not say how large its images were. Cure: name the service and the data")

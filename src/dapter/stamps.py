@@ -4,12 +4,19 @@ Whoever wants the bandwidth sends these bytes; an adapter without state in front
 picture of them that the client would have sent. No torch.
 """
 
+import json
 import math
+import secrets
 from dataclasses import dataclass
 
 import numpy as np
 
-from dapter.errors import DataError
+from dapter.errors import CheckFailed, DataError, UsageError
+
+FORMAT = "dapter-stamps/1"
+MOST_STAMPS = 4096
+MOST_PIXELS = 4096
+"""Of a side, in a file: bounds what a door paints."""
 
 
 @dataclass(frozen=True)
@@ -64,3 +71,68 @@ class Stamps:
         canvas = cells.transpose(0, 1, 3, 2, 4, 5).reshape(-1, self.grid * side, self.grid * side, 3)
         rows, columns = (np.arange(length) * self.grid * side // length for length in size)
         return np.ascontiguousarray(canvas[:, rows][:, :, columns])
+
+    def read(self, pictures: np.ndarray) -> np.ndarray:
+        """The stamps that pictures show, uint8 (N, H, W, 3), as int64 (N, grid^2); undoes `paint`.
+
+        Raises:
+            CheckFailed: a picture is not, to the last bit, made of these stamps.
+            UsageError: pictures too small to show every pixel of every stamp.
+        """
+        size, patch = pictures.shape[1:3], self.alphabet.shape[1]
+        side = self.grid * patch
+        if min(size) < side:
+            raise UsageError(f"stamps cannot be read from pictures below {side} pixels a side. Cure: larger images")
+        rows, columns = (-(-np.arange(side) * length // side) for length in size)  # the first that shows each pixel
+        canvas = pictures[:, rows][:, :, columns].reshape(-1, self.grid, patch, self.grid, patch, 3)
+        seen = canvas.transpose(0, 1, 3, 2, 4, 5).reshape(-1, patch * patch * 3)
+        known = {stamp.tobytes(): index for index, stamp in reversed(list(enumerate(self.alphabet)))}
+        found = np.array([known.get(each.tobytes(), 0) for each in seen], np.int64).reshape(-1, self.grid**2)
+        if not np.array_equal(self.paint(found, size), pictures):
+            raise CheckFailed("a payload shows more than stamps of the alphabet. Cure: send only what `protect` gives")
+        return found
+
+    def to_json(self, size: tuple[int, int]) -> str:
+        """What is published.
+
+        Args:
+            size: height and width of the pictures.
+        """
+        record = {"format": FORMAT, "grid": self.grid, "size": list(size), "alphabet": self.alphabet.tolist()}
+        return json.dumps(record, sort_keys=True) + "\n"
+
+
+def read_stamps(text: str | bytes) -> tuple[Stamps, tuple[int, int]]:
+    """What `to_json` gave: the stamps, and height and width of the pictures.
+
+    Raises:
+        DataError: it is nothing of that kind.
+    """
+    try:
+        record = json.loads(text)
+        alphabet, (height, width), grid = np.array(record["alphabet"]), record["size"], record["grid"]
+        shape, right = alphabet.shape, record["format"] == FORMAT and alphabet.dtype.kind == "i"
+        right &= len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and 2 <= shape[0] <= MOST_STAMPS
+        right &= all(isinstance(side, int) and 1 <= side <= MOST_PIXELS for side in (height, width, grid))
+        right &= bool(((alphabet >= 0) & (alphabet <= 255)).all()) and grid * shape[1] <= min(height, width)
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise DataError(f"these are no published stamps ({error}). Cure: stamps.json of a release") from error
+    if not right:
+        raise DataError(f"these are no stamps in the format {FORMAT}. Cure: stamps.json of a release")
+    return Stamps(alphabet.astype(np.uint8), grid), (height, width)
+
+
+def flip(indices: np.ndarray, alphabet: int, probability: float, seed: int | None = None) -> np.ndarray:
+    """Stamps, int (...), each replaced with a probability by one drawn evenly from the alphabet, maybe the same.
+
+    What that bounds: dapter.bits. 64 bits are drawn for each decision, so that probabilities are right to 2^-50.
+
+    Args:
+        indices: from 0 to `alphabet` - 1.
+        seed: repeats a measurement. None, as in use: every bit is drawn from the operating system, because whoever
+            could draw the same again would see what was replaced.
+    """
+    words = 2 * indices.size
+    content = secrets.token_bytes(8 * words) if seed is None else np.random.default_rng(seed).bytes(8 * words)
+    when, what = np.frombuffer(content, np.uint64).reshape(2, *indices.shape)
+    return np.where(when < np.uint64(int(probability * 2**64)), (what % np.uint64(alphabet)).astype(np.int64), indices)

@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from dapter.batches import batches
+from dapter.defences._price import BETA_RANGE, FIRST_BETA
 from dapter.defences._stamps import SURE, find_stamps
 from dapter.defences._wire import halve_chroma
-from dapter.defences.budget import BETA_RANGE, FIRST_BETA, Budget
+from dapter.defences.budget import Budget
 from dapter.errors import CheckFailed, UsageError
 from dapter.evaluate import evaluate
 from dapter.imagefile import encode, open_image
@@ -20,6 +21,7 @@ from dapter.types import Payload
 from helpers import PLAN, make_data, make_service, without_labels
 
 SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0}
+ALL = torch.ones(10, 1)  # how much the one level counts for each of up to ten images
 KINDS = [{}, {"stamps": "learned", "alphabet": 5, "patch": 3}]
 
 
@@ -55,11 +57,13 @@ def test_a_payload_is_stamps_of_the_alphabet_and_nothing_else(settings, shape):
 
 @pytest.mark.parametrize("settings", KINDS)
 def test_reading_inverts_painting(settings):
-    painter = defence(**settings)._painter
-    indices = torch.randint(0, painter.size, (20, 4), generator=torch.Generator().manual_seed(0))
+    kept = defence(**settings)
+    indices = torch.randint(0, kept.alphabet, (20, 4), generator=torch.Generator().manual_seed(0))
     for shape in ((8, 8), (13, 50)):
-        like = torch.zeros(20, 3, *shape)
-        assert torch.equal(painter.read(painter.paint(indices, like)), indices)
+        with torch.no_grad():
+            painted = kept._painter.paint(indices, torch.zeros(20, 3, *shape)) * 255
+        pixels = painted.round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert np.array_equal(kept.published().read(pixels), indices)
 
 
 def test_cells_share_the_picture_evenly():
@@ -82,8 +86,8 @@ def test_code_lengths_and_rate_by_hand():
     prior = Prior(2, 2, 4, 0.1)
     prior.table.copy_(torch.tensor([[[0.5, 0.25, 0.125, 0.125]] * 2, [[0.25] * 4] * 2]))
     choice = torch.tensor([[[1.0, 0, 0, 0], [0, 0, 1.0, 0]], [[0.5, 0.5, 0, 0], [0.25] * 4]])
-    assert prior(choice, torch.tensor([0, 0])).tolist() == pytest.approx([1 + 3, 1.5 + 2.25])
-    assert prior(choice, torch.tensor([1, 1])).tolist() == pytest.approx([4, 4])
+    assert prior(choice, torch.tensor([0, 0]), ALL[:2]).tolist() == pytest.approx([1 + 3, 1.5 + 2.25])
+    assert prior(choice, torch.tensor([1, 1]), ALL[:2]).tolist() == pytest.approx([4, 4])
 
 
 def test_the_prior_counts_what_was_painted():
@@ -93,7 +97,7 @@ def test_the_prior_counts_what_was_painted():
     painted = F.one_hot(torch.tensor([[3]] * 10), 4).float()
     before = prior.table[1].clone()
     for _ in range(200):
-        prior.learn(painted, torch.zeros(10, dtype=torch.int64), 0.1)
+        prior.learn(painted, torch.zeros(10, dtype=torch.int64), ALL, 0.1)
     assert prior.table[0, 0, 3] > 0.99
     assert prior.table[0].min() >= FLOOR / 4 * 0.99
     assert torch.equal(prior.table[1], before / before.sum())
@@ -155,8 +159,7 @@ def test_the_price_moves_towards_the_budget(data, service):
         if sign < 0:  # the first stamps cost less than eight bits only once they are painted
             kept._prior.table.fill_(1 / 27).select(2, 13).fill_(0.9)
             kept._prior.log_beta.fill_(math.log(FIRST_BETA))
-            choice = F.one_hot(torch.full((16, 4), 13), 27).float()
-            kept._follow(batch, choice, service)
+            kept._follow(batch, torch.full((16, 4), 13), torch.full((16,), budget), service)
             prices = [FIRST_BETA, float(kept._prior.log_beta.exp())]
         assert sign * (prices[-1] - prices[0]) > 0
         assert BETA_RANGE[0] <= min(prices) <= max(prices) <= BETA_RANGE[1]
@@ -169,10 +172,10 @@ def test_while_nothing_is_learned_the_prior_stays(data, service):
     kept.losses(batch, service)
     before = kept._prior.table.clone()
     wrong = replace(batch, labels={"colour": 1 - batch.labels["colour"]})
-    choice = F.one_hot(kept._prior.table.argmax(dim=2)[batch.labels["colour"]], 27).float()
-    kept._follow(wrong, choice, service)
+    stamps, budgets = kept._prior.table.argmax(dim=2)[batch.labels["colour"]], torch.full((16,), 2.0)
+    kept._follow(wrong, stamps, budgets, service)
     assert torch.allclose(kept._prior.table, before)
-    kept._follow(batch, choice, service)
+    kept._follow(batch, stamps, budgets, service)
     assert not torch.allclose(kept._prior.table, before)
 
 
@@ -262,6 +265,12 @@ def test_bfloat16_paints_the_same_exact_levels(data, service):
         {"grid": 0},
         {"budget_bits": 0},
         {"budget_bits": 77},
+        {"flip": 1.0},
+        {"flip": -0.1},
+        {"budget_range": (4.0, 4.0)},
+        {"budget_range": (0.0, 8.0)},
+        {"budget_range": (1.0, 77.0)},
+        {"budget_range": (5.0, 8.0)},
     ],
 )
 def test_settings_that_cannot_work_name_the_cure(settings):

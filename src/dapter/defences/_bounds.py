@@ -3,6 +3,7 @@
 Each figure is a dictionary of fields of a Measurement.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,31 +15,41 @@ from dapter.metrics import Estimate, mean_interval
 Figures = Iterator[dict[str, Any]]
 
 
-def bit_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray) -> Figures:
+def bit_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, flip: float = 0.0) -> Figures:
     """Bits of payloads.
 
     Args:
-        stamps: int (N, cells).
+        stamps: int (N, cells), as they were sent.
         given: the service's answer to each, int (N,), a row of the prior.
-        prior: float (answers, cells, K).
+        prior: of what is painted, before any flip, float (answers, cells, K).
+        flip: probability of a flip.
 
     Returns:
         `budget_bits`: the most that any payload carries (guaranteed). `bits_beyond_answer`, `bits_total`: mean code
-        lengths (estimated: the bound is a theorem, the mean one of a sample). `secret_gain_bound`: the most that they
-        add to the accuracy of any guess, over what the answer gives. `distinct_payloads`: how many occur.
+        lengths, less the noise of flips (estimated: the bound is a theorem, the mean one of a sample).
+        `secret_gain_bound`: the most that they add to the accuracy of any guess, over what the answer gives.
+        `distinct_payloads`: how many occur. With flips also `capacity_bits`, the most that a payload tells on average,
+        and m payloads of one person m times as much, and `epsilon` (both guaranteed).
     """
-    beyond, n = mean_interval(bits.code_lengths(stamps, prior, given)), len(stamps)
-    yield {"measure": "budget_bits", "value": bits.budget_bits(*prior.shape[1:]), "grade": "guaranteed"}
+    n, (cells, alphabet) = len(stamps), prior.shape[1:]
+    beyond = _beyond(stamps, given, prior, flip)
+    yield {"measure": "budget_bits", "value": bits.budget_bits(cells, alphabet), "grade": "guaranteed"}
+    if flip:
+        yield {"measure": "capacity_bits", "value": bits.capacity_bits(cells, alphabet, flip), "grade": "guaranteed"}
+        yield {"measure": "epsilon", "value": bits.epsilon(cells, alphabet, flip), "grade": "guaranteed"}
     yield {"measure": "bits_beyond_answer", **_fields(beyond), "n": n, "grade": "estimated"}
-    total = mean_interval(bits.code_lengths(stamps, prior))
+    lengths = bits.code_lengths(stamps, bits.flipped_prior(prior, flip))
+    total = mean_interval(lengths - bits.noise_bits(cells, alphabet, flip))
     yield {"measure": "bits_total", **_fields(total), "n": n, "grade": "estimated"}
     gain = Estimate(*(bits.most_gain(max(0.0, value)) for value in beyond))
     yield {"measure": "secret_gain_bound", **_fields(gain), "n": n, "grade": "estimated"}
     yield {"measure": "distinct_payloads", "value": float(bits.groups(stamps).max() + 1), "n": n}
 
 
-def secret_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, secret: np.ndarray) -> Figures:
-    """The most that any attack finds out of a secret, int (N,), -1 where unknown.
+def secret_figures(
+    stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, secret: np.ndarray, flip: float = 0.0
+) -> Figures:
+    """The most that any attack finds out of a secret, int (N,), -1 where unknown; the rest as for `bit_figures`.
 
     Returns:
         `secret_accuracy_bound`: on these images, exactly (guaranteed). `secret_accuracy_fano`: on others like them,
@@ -52,7 +63,7 @@ def secret_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, sec
     common = {"floor": bits.best_accuracy(labels, given), "ceiling": 1.0, "n": len(labels)}
     on_these = bits.best_accuracy(labels, bits.groups(stamps))
     yield {"measure": "secret_accuracy_bound", "value": on_these, "grade": "guaranteed", **common}
-    left = bits.entropy_left(labels, given) - mean_interval(bits.code_lengths(stamps, prior, given)).high
+    left = bits.entropy_left(labels, given) - _beyond(stamps, given, prior, flip).high
     fano = bits.fano_accuracy(left, int(labels.max()) + 1)
     yield {"measure": "secret_accuracy_fano", "value": fano, "grade": "estimated", **common}
 
@@ -67,6 +78,17 @@ def image_figures(stamps: np.ndarray, given: np.ndarray, images: np.ndarray) -> 
     least, floor = (bits.best_mse(images, known) for known in (bits.groups(stamps), given))
     found = {"measure": "restored_mse_bound", "value": least, "floor": floor, "ceiling": 0.0}
     yield {**found, "n": len(images), "grade": "guaranteed"}
+
+
+def _beyond(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, flip: float) -> Estimate:
+    """Bits beyond the answer, on average; never above the capacity, which is guaranteed."""
+    answers, cells, alphabet = prior.shape
+    lengths = bits.code_lengths(stamps, bits.flipped_prior(prior, flip), given)
+    if not flip:
+        return mean_interval(lengths)
+    most = bits.capacity_bits(cells, alphabet, flip)
+    found = mean_interval(lengths - bits.noise_bits(cells, alphabet, flip) + math.log2(answers))
+    return Estimate(*(min(most, value) for value in found))
 
 
 def _fields(estimate: Estimate) -> Mapping[str, float]:

@@ -5,44 +5,37 @@ optimized image compression", ICLR 2017) given the answer; its price follows the
 GECO (Rezende & Viola, "Taming VAEs", 2018).
 """
 
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from functools import cached_property
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch import distributed as dist
 
 from dapter import bits
-from dapter.batches import Batch, to_float
+from dapter.batches import Batch
 from dapter.data import Split
 from dapter.defences import Defence, round_to_levels
+from dapter.defences._answers import accuracy, joint, labels_of, one_hot, sizes_of
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
-from dapter.defences._stamps import find_stamps
+from dapter.defences._levels import Client, Levels
+from dapter.defences._price import FIRST_BETA, follow
+from dapter.defences._stamps import first_stamps
 from dapter.defences._wire import halve_chroma
-from dapter.errors import CheckFailed, UsageError
+from dapter.errors import UsageError
 from dapter.nets.painters import Painter
 from dapter.nets.priors import Prior
 from dapter.service.classifier import Service
-from dapter.stamps import Stamps
+from dapter.stamps import Stamps, flip
 from dapter.types import Answer, Payload
 
-FIRST_BETA = 0.02
-BETA_RANGE = (0.003, 0.1)
-"""The price of a bit, at first and at its ends: never so low that the painter's choice stays vague."""
-
-BETA_RATE = 0.03
-"""The most that the logarithm of the price moves in a step."""
-
-PRIOR_RATE = 0.02
-"""How far the prior moves in a step towards what is painted."""
-
 SHARE = 4
-"""One in so many images of a batch is also painted as in use, for the price and the prior."""
+"""One in so many images of a batch is also painted as in use, for the price and the prior; for a range all are, because
+each level has only some of them."""
 
 MOST_ANSWERS = 256
 """The prior has a row for each joint answer of all targets, and finding where it starts takes a search a row."""
@@ -53,8 +46,9 @@ class Budget(Defence):
     """The converter with a hard budget: L = L_acc + beta (R + T).
 
     In use no payload carries more than grid^2 log2(alphabet) bits, whatever training does. Training aims at
-    `budget_bits` on average beyond the service's answer to the payload (of several targets: the joint answer), counted
-    under a published prior over each cell's stamps for each answer; `figures` counts what it reached.
+    `budget_bits` on average beyond the service's answer to the payload (of several targets: the joint answer, or that
+    of those `given`), counted under a published prior over each cell's stamps for each answer; `figures` counts what it
+    reached.
 
     With p the painter's distribution and q the prior of the wanted answer, in bits over all cells:
     R = cross-entropy(p, q) makes the code short. T = cross-entropy(q, p), its mirror, teaches the painter at once
@@ -64,8 +58,14 @@ class Budget(Defence):
     price beta follow payloads painted as in use, with the service's answers to them: what the bound counts. Half of
     the pictures are trained on as JPEG and WebP would show them, so that the answer survives the wire.
 
+    With `flip`, a payload is randomised response (Warner, 1965) to whatever the painter chose, drawn from the operating
+    system's randomness: many payloads of one person together tell no more than dapter.bits says. The rate is then that
+    of the painter's choice, before the flips.
+
     Attributes:
         budget_bits: the dial: how many bits beyond the answer a payload should carry on average at most; beta follows.
+        budget_range: (low, high) trains one converter for all budgets between, each image with one of its own, evenly
+            on a logarithmic scale; `budget_bits` then chooses at use time. The hard budget is the same for all.
         grid: cells on a side.
         stamps: `flat` colours, or patches that are `learned`.
         alphabet: how many stamps; of flat ones the cube of a number of levels, 27: three a channel.
@@ -73,16 +73,22 @@ class Budget(Defence):
         width: channels of the painter's first layer.
         labels: train on the labels of the `data`, or towards the `service`'s own answers to the originals, with
             their confidence (Hinton et al., 2015); the latter needs no labels.
+        given: targets beyond whose answer bits are counted; None: all that the service answers. Of a hierarchy the
+            coarse target: a small budget then leaves room for the coarse answer only, a larger one for the fine one.
+        flip: probability with which a cell shows, instead of what was chosen, a stamp drawn evenly from the alphabet.
         learning_rate: of Adam, for the painter.
     """
 
     budget_bits: float = 4.0
+    budget_range: tuple[float, float] | None = None
     grid: int = 4
     stamps: Literal["flat", "learned"] = "flat"
     alphabet: int = 27
     patch: int = 4
     width: int = 16
     labels: Literal["data", "service"] = "data"
+    given: tuple[str, ...] | None = None
+    flip: float = 0.0
     learning_rate: float = 2e-3
 
     needs_service_change: ClassVar[bool] = False
@@ -96,18 +102,35 @@ class Budget(Defence):
             raise UsageError("grid, patch and width must be at least 1, alphabet at least 2. Cure: the defaults")
         if self.stamps == "flat" and round(self.alphabet ** (1 / 3)) ** 3 != self.alphabet:
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
+        if not 0 <= self.flip < 1:
+            raise UsageError(f"flip is {self.flip}. Cure: a probability below 1; 0 never flips")
+        self.given = None if self.given is None else tuple(self.given)
         most = bits.budget_bits(self.grid**2, self.alphabet)
         if not 0 < self.budget_bits <= most:
             raise UsageError(f"budget_bits is {self.budget_bits}. Cure: above 0, at most {most:.1f}: the hard budget")
+        if self.budget_range is not None:
+            low, high = self.budget_range = (self.budget_range[0], self.budget_range[1])
+            if not 0 < low < high <= most or not low <= self.budget_bits <= high:
+                cure = f"Cure: (low, high) that rises between 0 and {most:.1f} bits and holds budget_bits"
+                raise UsageError(f"budget_range is {self.budget_range}, budget_bits {self.budget_bits}. {cure}")
+
+    @property
+    def random(self) -> bool:
+        """Whether stamps are flipped."""
+        return self.flip > 0
+
+    def adjustable(self) -> frozenset[str]:
+        """The budget, if the converter was trained for a range of them."""
+        return frozenset() if self.budget_range is None else frozenset({"budget_bits"})
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
-        answers = None if service is None else math.prod(len(names) for names in service.classes.values())
+        answers = None if service is None else math.prod(self._given(sizes_of(service)).values())
         if answers is not None and answers > MOST_ANSWERS:
             raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
-        patch = None if self.stamps == "flat" else self.patch
+        patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_range is not None
         return {
-            "painter": Painter(self.grid, self.alphabet, patch, self.width),
-            "prior": Prior(answers, self.grid**2, self.alphabet, FIRST_BETA),
+            "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip),
+            "prior": Prior(answers, self.grid**2, self.alphabet, FIRST_BETA, self._levels.count),
         }
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
@@ -119,90 +142,100 @@ class Budget(Defence):
         In training the stamps are drawn, and `rate` is R, `taught` T. In use `rate` is the code length given the
         answer; `loss` then compares epochs at equal budget: accuracy, plus 1 for every time it exceeds the budget.
         """
-        return self._losses(batch, service)[0]
+        return self._named(self._see(batch, service))
 
-    def _losses(self, batch: Batch, service: Service) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses, and the painter's logits (N, cells, K)."""
-        if not self._prior.started:
-            self._prior.start(self._first_stamps(batch.images, service))
-        wanted = self._wanted(batch, service)
+    def _named(self, seen: "_Seen") -> dict[str, Tensor]:
+        excess = F.relu(self._levels.overrun(seen.rate, seen.budgets) - 1).mean()
+        rate, taught = seen.rate.mean(), seen.taught.mean()
+        return {"loss": seen.accuracy + excess, "accuracy": seen.accuracy, "rate": rate, "taught": taught}
+
+    def _see(self, batch: Batch, service: Service) -> "_Seen":
+        prior, sizes = self._prior, self._given(sizes_of(service))
+        if not prior.started:
+            prior.start(first_stamps(self._painter, service, sizes, batch.images[:1]))
+        wanted, budgets = self._wanted(batch, service), self._budgets(batch.images)
         with self.learner.autocast():
-            pixels, logits = self.learner.net("painter")(batch.images)
+            pixels, logits = self.learner.net("painter")(batch.images, self._condition(budgets))
             if self.learner.nets.training:
                 odd = torch.arange(len(pixels), device=pixels.device)[:, None, None, None] % 2 == 1
                 pixels = torch.where(odd, halve_chroma(pixels), pixels)
             answer = service.logits(round_to_levels(pixels))
-        accuracy = _accuracy(answer, wanted)
-        row = _joint(wanted, _sizes(service))
-        taught = -(self._prior.table[row] * logits.log_softmax(dim=2)).sum(dim=(1, 2)).mean() / math.log(2)
+        row, mix = joint(wanted, sizes), self._levels.mix(budgets)
+        taught = -(prior.expected(row, mix) * logits.log_softmax(dim=2)).sum(dim=(1, 2)) / math.log(2)
         if self.learner.nets.training:
-            rate = self._prior(logits.softmax(dim=2), row).mean()
+            rate = prior(logits.softmax(dim=2), row, mix)
         else:
-            rate = self._prior(_most_likely(logits), _joint(answer, _sizes(service))).mean()
-        excess = F.relu(rate / self.budget_bits - 1)
-        return {"loss": accuracy + excess, "accuracy": accuracy, "rate": rate, "taught": taught}, logits
+            rate = prior(one_hot(logits.argmax(dim=2), self.alphabet), joint(answer, sizes), mix)
+        return _Seen(accuracy(answer, wanted), rate, taught, logits, budgets)
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """One step of Adam; then the prior and the price follow what the payloads would be in use."""
-        losses, logits = self._losses(batch, service)
-        beta = self._prior.log_beta.exp()
-        self.learner.descend(losses["accuracy"] + beta * (losses["rate"] + losses["taught"]), "painter")
-        some = slice(max(1, len(batch.images) // SHARE))
+        seen = self._see(batch, service)
+        losses, beta = self._named(seen), self._prior.beta(self._levels.mix(seen.budgets))
+        self.learner.descend(seen.accuracy + (beta * (seen.rate + seen.taught)).mean(), "painter")
+        n = len(batch.images)
+        some = slice(max(1, n // SHARE) if self.budget_range is None else n)
         part = Batch(batch.images[some], {name: values[some] for name, values in batch.labels.items()})
-        used = self._follow(part, _most_likely(logits[some]), service)
-        return {**{name: float(value.detach()) for name, value in losses.items()}, "beta": float(beta), "used": used}
+        used = self._follow(part, seen.logits[some].argmax(dim=2), seen.budgets[some], service)
+        found = {name: float(value.detach()) for name, value in losses.items()}
+        return {**found, "beta": float(beta.mean()), "used": used}
 
     @torch.no_grad()
-    def _follow(self, batch: Batch, choice: Tensor, service: Service) -> float:
+    def _follow(self, batch: Batch, stamps: Tensor, budgets: Tensor, service: Service) -> float:
         """Move the prior and the price after payloads painted as in use; gives their bits beyond the answer.
 
         The prior moves only as far as the answer is learned (cross-entropy below that of a guess): while the painter
         cannot tell the answers apart, following it would make their rows equal, and equal they would stay.
         """
-        prior = self._prior
+        painter = self._painter
         with self.learner.autocast():
-            answer = service.logits(round_to_levels(self._painter.paint(choice.argmax(dim=2), batch.images)))
-        given = _joint(answer, _sizes(service))
-        rate = prior(choice, given).mean()
-        chance = sum(math.log(size) for size in _sizes(service).values())
-        learned = 1 - float(_accuracy(answer, self._wanted(batch, service))) / chance
-        prior.learn(choice, given, PRIOR_RATE * max(0.0, learned))
-        low, high = (math.log(limit) for limit in BETA_RANGE)
-        prior.log_beta.add_(BETA_RATE * (rate / self.budget_bits).log().clamp(-1, 1)).clamp_(low, high)
-        if dist.is_initialized():
-            for value in (prior.table, prior.log_beta):
-                dist.broadcast(value, src=0)
-        return float(rate)
+            answer = service.logits(round_to_levels(painter.paint(painter.flipped(stamps), batch.images)))
+        chance = sum(math.log(size) for size in sizes_of(service).values())
+        learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
+        given = joint(answer, self._given(sizes_of(service)))
+        rate = follow(self._prior, self._levels, one_hot(stamps, self.alphabet), given, budgets, max(0.0, learned))
+        return float(rate.mean())
+
+    def _budgets(self, images: Tensor) -> Tensor:
+        """The budget of each image (N,): the setting; of a range, drawn, and in validation evenly spread."""
+        n, device = len(images), images.device
+        if self.budget_range is None:
+            return torch.full((n,), self.budget_bits, device=device)
+        drawn = self.learner.nets.training
+        return self._levels.at(torch.rand(n, device=device) if drawn else torch.linspace(0, 1, n, device=device))
+
+    def _condition(self, budgets: Tensor) -> Tensor | None:
+        return None if self.budget_range is None else self._levels.place(budgets)
 
     def _wanted(self, batch: Batch, service: Service) -> Mapping[str, Tensor]:
         """What the service should answer: labels (N,), or its own distributions for the originals (N, classes)."""
-        if self.labels == "service":
-            with torch.no_grad(), self.learner.autocast():
-                return {name: logits.softmax(dim=1) for name, logits in service.logits(batch.images).items()}
-        missing = sorted(set(service.targets) - set(batch.labels))
-        if missing:
-            raise UsageError(f"no labels of {', '.join(missing)}. Cure: labels='service' trains without any")
-        return {name: batch.labels[name] for name in service.targets}
+        if self.labels == "data":
+            return labels_of(batch, service)
+        with torch.no_grad(), self.learner.autocast():
+            return {name: logits.softmax(dim=1) for name, logits in service.logits(batch.images).items()}
 
-    def _first_stamps(self, images: Tensor, service: Service) -> Tensor:
-        """For each joint answer stamps that make the service give it, int64 (answers, cells)."""
-        sizes = _sizes(service)
+    def _given(self, sizes: Mapping[str, int]) -> Mapping[str, int]:
+        """The targets beyond whose answer bits are counted, each with its number of classes.
 
-        def search(answer: tuple[int, ...]) -> Tensor:
-            def cost(stamps: Tensor) -> Tensor:
-                clean = self._painter.paint(stamps, images[:1])
-                logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
-                each = [-logits[name].log_softmax(dim=1)[:, label] for name, label in zip(sizes, answer, strict=True)]
-                return torch.stack(each).sum(dim=0).view(2, -1).amax(dim=0).cpu()
-
-            return find_stamps(cost, self.grid**2, self.alphabet)
-
-        found = [search(answer) for answer in itertools.product(*(range(size) for size in sizes.values()))]
-        return torch.stack(found).to(images.device)
+        Raises:
+            UsageError: the service does not answer one of them.
+        """
+        if unknown := sorted(set(self.given or ()) - set(sizes)):
+            raise UsageError(f"given names {', '.join(unknown)}. Cure: targets of the service: {', '.join(sizes)}")
+        return {name: size for name, size in sizes.items() if self.given is None or name in self.given}
 
     def client(self) -> nn.Module:
-        """The painter, without what only training needs."""
-        return _Paint(self._painter)
+        """The painter, without what only training needs and before any flip; of a range, at the chosen budget."""
+        return Client(self._painter, None if self.budget_range is None else self._levels, self.budget_bits)
+
+    def protect(self, images: np.ndarray, seed: int | None = None) -> Payload:
+        """As for every defence; then the stamps are flipped, if they are."""
+        payload = super().protect(images, seed)
+        if not self.flip:
+            return payload
+        shown = flip(self.indices(payload), self.alphabet, self.flip, seed)
+        height, width = images.shape[1:3]
+        return Payload(self.published().paint(shown, (height, width)))
 
     def figures(self, split: Split, payload: Payload, answer: Answer) -> list[dict[str, Any]]:
         """Bits of the payloads, and what they bound for every secret of the split and for a restored image.
@@ -212,12 +245,13 @@ class Budget(Defence):
         """
         stamps = self.indices(payload)
         labels = {name: torch.from_numpy(values) for name, values in answer.labels().items()}
-        given = _joint(labels, {name: values.shape[1] for name, values in answer.logits.items()}).numpy()
-        prior = self._prior.probabilities()
-        found = [*bit_figures(stamps, given, prior), *image_figures(stamps, given, split.images)]
+        given = joint(labels, self._given({name: values.shape[1] for name, values in answer.logits.items()})).numpy()
+        prior = self._prior.probabilities(self._levels.mix(torch.tensor([self.budget_bits]))[0])
+        found = [*bit_figures(stamps, given, prior, self.flip), *image_figures(stamps, given, split.images)]
         for name, values in split.labels.items():
             if name not in labels:
-                found += [{**entry, "secret": name} for entry in secret_figures(stamps, given, prior, values)]
+                figures = secret_figures(stamps, given, prior, values, self.flip)
+                found += [{**entry, "secret": name} for entry in figures]
         return found
 
     def indices(self, payload: Payload) -> np.ndarray:
@@ -226,19 +260,16 @@ class Budget(Defence):
         Raises:
             CheckFailed: a payload is not, to the last bit, made of the alphabet's stamps.
         """
-        pictures = to_float(payload.pixels, self.learner.device)
-        stamps = self._painter.read(pictures)
-        with torch.no_grad():
-            exact = round_to_levels(self._painter.paint(stamps, pictures))
-        if not torch.equal((exact * 255).round(), (pictures * 255).round()):
-            raise CheckFailed("a payload shows more than stamps of the alphabet. Cure: send only what `protect` gives")
-        found: np.ndarray = stamps.cpu().numpy()
-        return found
+        return self.published().read(payload.pixels)
 
     def published(self) -> Stamps:
         """The alphabet and the grid, for whoever sends or paints bare indices."""
         alphabet = (self._painter.alphabet().detach() * 255).round().to(torch.uint8)
         return Stamps(alphabet.permute(0, 2, 3, 1).cpu().numpy(), self.grid)
+
+    @cached_property
+    def _levels(self) -> Levels:
+        return Levels(*(self.budget_range or (self.budget_bits, self.budget_bits)))
 
     @property
     def _painter(self) -> Painter:
@@ -253,37 +284,18 @@ class Budget(Defence):
         return prior
 
 
-class _Paint(nn.Module):
-    """A painter's picture only."""
+class _Seen(NamedTuple):
+    """A batch, painted and answered.
 
-    def __init__(self, painter: Painter) -> None:
-        super().__init__()
-        self.painter = painter
+    Attributes:
+        accuracy: cross-entropy of the answer, a scalar.
+        rate, taught: R and T of each image in bits, (N,).
+        logits: of the painter, (N, cells, K).
+        budgets: of each image, (N,).
+    """
 
-    def forward(self, images: Tensor) -> Tensor:
-        pixels: Tensor = self.painter(images).pixels
-        return pixels
-
-
-def _sizes(service: Service) -> dict[str, int]:
-    """How many classes each target has."""
-    return {name: len(classes) for name, classes in service.classes.items()}
-
-
-def _most_likely(logits: Tensor) -> Tensor:
-    """The choice that is painted in use: one-hot float32 (N, cells, K)."""
-    return F.one_hot(logits.argmax(dim=2), logits.shape[2]).float()
-
-
-def _accuracy(answer: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Tensor:
-    """Cross-entropy, batch mean, summed over the targets."""
-    return torch.stack([F.cross_entropy(answer[name], values) for name, values in wanted.items()]).sum()
-
-
-def _joint(found: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
-    """One number for the classes of all targets, int64 (N,); of logits or distributions the most likely class."""
-    joint = torch.zeros(1, dtype=torch.int64)
-    for name, size in sizes.items():
-        values = found[name]
-        joint = joint.to(values.device) * size + (values.argmax(dim=1) if values.ndim == 2 else values)
-    return joint
+    accuracy: Tensor
+    rate: Tensor
+    taught: Tensor
+    logits: Tensor
+    budgets: Tensor

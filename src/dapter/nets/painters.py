@@ -5,13 +5,14 @@ The canvas of (grid s) x (grid s) pixels is enlarged to the image's size by repe
 arithmetic, so that nothing but the choice of stamps depends on the image.
 """
 
+import itertools
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dapter.errors import UsageError
+from dapter.nets.converters import Film
 
 
 class Painted(NamedTuple):
@@ -36,18 +37,29 @@ class Painter(nn.Module):
     """Chooses a stamp for each cell and paints them.
 
     In training the choice is drawn by straight-through Gumbel-softmax at temperature 1 (Jang et al., ICLR 2017;
-    Maddison et al., ICLR 2017) from torch's global generator; in use it is the most likely one: deterministic.
+    Maddison et al., ICLR 2017); otherwise it is the most likely one. Flips, as those of `dapter.stamps.flip`, come from
+    torch's global generator here, so that a training resumes as it was; what leaves a device is drawn elsewhere.
 
     Args:
         grid: cells on a side.
         alphabet: how many stamps, K; for flat ones the cube of a number of levels.
         patch: pixels on a side of a learned stamp; None: flat colours, fixed.
         width: channels of the first convolution.
+        conditioned: whether it takes a condition, such as a budget, which changes every block (FiLM).
+        flip: probability with which a cell's stamp is replaced by one drawn from the alphabet.
     """
 
-    def __init__(self, grid: int, alphabet: int, patch: int | None, width: int) -> None:
+    def __init__(
+        self,
+        grid: int,
+        alphabet: int,
+        patch: int | None,
+        width: int,
+        conditioned: bool = False,
+        flip: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.grid, self.size = grid, alphabet
+        self.grid, self.size, self.flip = grid, alphabet, flip
         if patch is None:
             self.register_buffer("stamps", flat_stamps(round(alphabet ** (1 / 3))))
         else:
@@ -58,21 +70,40 @@ class Painter(nn.Module):
         self.features = nn.Sequential(*(_block(inside, outside, stride) for inside, outside, stride in shape))
         self.near = nn.Conv2d(8 * w, alphabet, 1)
         self.far = nn.Sequential(nn.Linear(8 * w, 8 * w), nn.ReLU(), nn.Linear(8 * w, alphabet * grid**2))
+        self.film = Film([outside for _, outside, _ in shape]) if conditioned else None
 
-    def forward(self, images: Tensor) -> Painted:
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Painted:
         """Paint.
 
         Args:
             images: float (N, 3, H, W) in [0, 1].
+            condition: (N,), for a conditioned painter only.
         """
-        logits = self.logits(images)
-        if self.training:
-            return Painted(self._paint(F.gumbel_softmax(logits, tau=1.0, hard=True, dim=2), images), logits)
-        return Painted(self.paint(logits.argmax(dim=2), images), logits)
+        logits = self.logits(images, condition)
+        if not self.training:
+            return Painted(self.paint(self.flipped(logits.argmax(dim=2)), images), logits)
+        choice = F.gumbel_softmax(logits, tau=1.0, hard=True, dim=2)
+        if self.flip:
+            chosen = choice.argmax(dim=2)
+            shown = self.flipped(chosen)
+            choice = torch.where((shown == chosen)[:, :, None], choice, F.one_hot(shown, self.size).to(choice.dtype))
+        return Painted(self._paint(choice, images), logits)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def flipped(self, indices: Tensor) -> Tensor:
+        """Stamps, int64 (N, cells), each replaced with probability `flip` by one drawn evenly from the alphabet."""
+        if not self.flip:
+            return indices
+        kept = torch.rand(indices.shape, device=indices.device) >= self.flip
+        return torch.where(kept, indices, torch.randint_like(indices, self.size))
+
+    def logits(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
         """Scores of each cell's stamps, float32 (N, cells, K): from the image there, and from all of it."""
-        features = self.features(images * 2 - 1)
+        features = images * 2 - 1
+        film = itertools.repeat(None) if self.film is None or condition is None else self.film(condition)
+        for block, change in zip(self.features, film, strict=False):
+            features = block(features)
+            if change is not None:
+                features = features * (1 + change[0]) + change[1]
         near = self.near(_pool(features, self.grid)).flatten(2)
         far = self.far(features.mean(dim=(2, 3))).view(len(images), self.size, -1)
         scores: Tensor = (near.float() + far.float()).transpose(1, 2)
@@ -87,26 +118,6 @@ class Painter(nn.Module):
         patches = self.alphabet().index_select(0, indices.to(like.device).flatten())
         cells = patches.view(-1, self.grid, self.grid, *patches.shape[1:])
         return _enlarge(cells.permute(0, 3, 1, 4, 2, 5), like)
-
-    @torch.no_grad()
-    def read(self, pictures: Tensor) -> Tensor:
-        """The stamps that a picture shows, int64 (N, cells): the nearest ones, where it was compressed.
-
-        Args:
-            pictures: float (N, 3, H, W) in [0, 1]; a side no shorter than the canvas.
-
-        Raises:
-            UsageError: pictures too small to show every pixel of every stamp.
-        """
-        stamps = (self.alphabet() * 255).round() / 255
-        side = self.grid * stamps.shape[-1]
-        if min(pictures.shape[-2:]) < side:
-            raise UsageError(f"stamps cannot be read from pictures below {side} pixels a side. Cure: larger images")
-        rows, columns = (_middles(side, length, pictures.device) for length in pictures.shape[-2:])
-        canvas = pictures.index_select(2, rows).index_select(3, columns)
-        cells = canvas.view(-1, 3, self.grid, stamps.shape[-1], self.grid, stamps.shape[-1])
-        seen = cells.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (N, cells, 3 s s)
-        return torch.cdist(seen, stamps.flatten(1)[None], p=1).argmin(dim=2)
 
     def _paint(self, choice: Tensor, like: Tensor) -> Tensor:
         """Stamps weighted by a choice (N, cells, K); sums of products, which autocast leaves in float32."""
@@ -141,10 +152,3 @@ def _shares(grid: int, length: int, like: Tensor) -> Tensor:
     cell = torch.arange(grid, device=like.device, dtype=like.dtype)[:, None] * length
     overlap = torch.minimum(place + grid, cell + length) - torch.maximum(place, cell)
     return overlap.clamp(min=0) / length
-
-
-def _middles(side: int, length: int, device: torch.device) -> Tensor:
-    """For each of `side` canvas pixels one place, near the middle, where `length` pixels show it."""
-    pixel = torch.arange(side, device=device)
-    first = (pixel * length + side - 1) // side
-    return torch.maximum(first, (2 * pixel + 1) * length // (2 * side))

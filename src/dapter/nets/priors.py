@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FLOOR = 1e-3
@@ -16,68 +17,89 @@ FIRST_SHARE = 0.9
 class Prior(nn.Module):
     """For each answer and each cell a distribution over the K stamps: a running average of what was painted.
 
-    It is counted, not learned by gradients, and saved with the weights.
+    It is counted, not learned by gradients, and saved with the weights. For a range of budgets there are several
+    levels, each with distributions and a price of its own; between two levels both are mixed.
 
     Attributes:
-        table: the probabilities, float32 (answers, cells, K).
+        table: the probabilities, float32 (levels x answers, cells, K), level by level.
         started: whether `start` was called.
-        log_beta: the price of a bit, as its logarithm; a state of training that is saved and resumed with the rest.
+        log_beta: the price of a bit, as its logarithm, (levels,), a scalar for one level; a state of training that is
+            saved and resumed with the rest.
 
     Args:
         answers: how many the service can give; None: as many as the weights that are loaded have.
         cells: of the grid.
         alphabet: how many stamps.
         beta: the price that a bit has at first.
+        levels: of the budget.
     """
 
     table: Tensor
     started: Tensor
     log_beta: Tensor
 
-    def __init__(self, answers: int | None, cells: int, alphabet: int, beta: float) -> None:
+    def __init__(self, answers: int | None, cells: int, alphabet: int, beta: float, levels: int = 1) -> None:
         super().__init__()
-        self.any_answers = answers is None
-        self.register_buffer("table", torch.full((answers or 1, cells, alphabet), 1 / alphabet))
+        self.any_answers, self.levels = answers is None, levels
+        self.register_buffer("table", torch.full((levels * (answers or 1), cells, alphabet), 1 / alphabet))
         self.register_buffer("started", torch.tensor(False))
-        self.register_buffer("log_beta", torch.tensor(beta).log())
+        self.register_buffer("log_beta", torch.full(() if levels == 1 else (levels,), beta).log())
 
     def start(self, stamps: Tensor) -> None:
         """Expect of each answer these stamps, int64 (answers, cells)."""
         others = (1 - FIRST_SHARE) / (self.table.shape[2] - 1)
-        self.table.fill_(others).scatter_(2, stamps[:, :, None], FIRST_SHARE)
+        self.table.fill_(others).scatter_(2, stamps.repeat(self.levels, 1)[:, :, None], FIRST_SHARE)
         self.started.fill_(True)
 
-    def forward(self, choice: Tensor, answer: Tensor) -> Tensor:
+    def expected(self, answer: Tensor, mix: Tensor) -> Tensor:
+        """The distributions for each answer, int64 (N,), at the levels that `mix`, (N, levels), says: (N, cells, K)."""
+        return torch.einsum("nl,lnck->nck", mix, self._tables()[:, answer])
+
+    def forward(self, choice: Tensor, answer: Tensor, mix: Tensor) -> Tensor:
         """Bits that a choice of stamps costs given the answer: cross-entropy of `choice` with the prior, over cells.
 
         Args:
             choice: distributions, float32 (N, cells, K); one-hot for the code length of one choice.
             answer: int64 (N,).
+            mix: how much each level counts, float32 (N, levels); rows sum to 1.
 
         Returns:
             float32 (N,), never negative.
         """
-        return -(choice * self.table[answer].log2()).sum(dim=(1, 2))
+        return -(choice * self.expected(answer, mix).log2()).sum(dim=(1, 2))
+
+    def beta(self, mix: Tensor) -> Tensor:
+        """The price of a bit at mixed levels (N, levels): (N,)."""
+        return (mix @ self.log_beta.view(-1)).exp()
 
     @torch.no_grad()
-    def learn(self, choice: Tensor, answer: Tensor, rate: float) -> None:
+    def learn(self, choice: Tensor, answer: Tensor, mix: Tensor, rate: float) -> None:
         """Move each answer's distributions towards the mean of the choices (N, cells, K) that got it.
 
         Args:
-            rate: how far, for an answer that gets its equal share of the images.
+            mix: how much each choice counts at each level, (N, levels).
+            rate: how far, for an answer that gets its equal share of a level's images; less at a level with less than
+                one image.
         """
-        for each in set(answer.tolist()):
-            rows = choice[answer == each]
-            weight = min(1.0, rate * len(rows) / len(choice) * len(self.table))
-            self.table[each] += weight * (rows.mean(dim=0) - self.table[each])
+        tables = self._tables()
+        got = F.one_hot(answer, tables.shape[1]).to(choice.dtype)
+        counts = torch.einsum("nl,na->la", mix, got)
+        sums = torch.einsum("nl,na,nck->lack", mix, got, choice)
+        shares = counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        weight = (rate * tables.shape[1] * shares).clamp(max=1)[:, :, None, None]
+        tables += weight * (sums / counts.clamp(min=1e-9)[:, :, None, None] - tables)
         self.table.clamp_(min=FLOOR / self.table.shape[2])
         self.table /= self.table.sum(dim=2, keepdim=True)
 
-    def probabilities(self) -> np.ndarray:
-        """The table as numbers, float64 (answers, cells, K)."""
-        table = self.table.cpu().double()
+    def probabilities(self, mix: Tensor) -> np.ndarray:
+        """What is expected of each answer at mixed levels (levels,), float64 (answers, cells, K)."""
+        table = torch.einsum("l,lack->ack", mix.cpu().double(), self._tables().cpu().double())
         found: np.ndarray = (table / table.sum(dim=2, keepdim=True)).numpy()
         return found
+
+    def _tables(self) -> Tensor:
+        """The table as (levels, answers, cells, K), sharing its memory."""
+        return self.table.view(self.levels, -1, *self.table.shape[1:])
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         stored = state.get(f"{prefix}table")
