@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import tyro
 
-from dapter.data import load_data
+from dapter.data import Data, load_data
 from dapter.defences import build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
@@ -55,19 +55,19 @@ class Settings:
 class Bench:
     """One data set, one target, one service."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, data: Data | None = None) -> None:
         self.settings = settings
         self.preset = find_preset(settings.preset)
-        self.data = load_data(settings.data, target=settings.target, root=settings.root)
+        self.data = data or load_data(settings.data, target=settings.target, root=settings.root)
         self.common: dict[str, Any] = {"root": settings.runs, "preset": settings.preset}
         plan, preset = self.preset.service_plan, self.preset
         run = train_service(self.data, plan, arch=preset.arch, width=preset.width, **self.common)
         self.service = load_trained_service(run)
         self.paper = build_defence("dapter", {"width": self.preset.converter_width})
 
-    def train(self, defence: Any, plan: Plan, seed: int = 0, start: Run | None = None) -> Run:
-        """Train one converter."""
-        return train(defence, self.service, self.data, plan, seed=seed, start=start, **self.common)
+    def train(self, defence: Any, plan: Plan, seed: int = 0, start: Run | None = None, data: Data | None = None) -> Run:
+        """Train one converter; `data` may name secrets too."""
+        return train(defence, self.service, data or self.data, plan, seed=seed, start=start, **self.common)
 
     def lines(self, run: Run, study: str) -> Iterator[Measurement]:
         """The measurements of a run, for the results file."""
@@ -89,7 +89,7 @@ class Bench:
         """Every λ, fine-tuned from λ = 0.9."""
         start = self.train(self.paper, self.preset.plan)
         plan = self.preset.fine_tune_plan
-        for run in sweep(self.paper, self.service, self.data, plan, lams=LAMS, start=start, **self.common):
+        for run in sweep(self.paper, self.service, self.data, plan, values=LAMS, start=start, **self.common):
             yield from self.lines(run, "sweep")
 
     def fast(self) -> Iterator[Measurement]:

@@ -85,6 +85,18 @@ def test_the_tradeoff_names_its_axes_grade_n_and_reference():
         assert part in shown
 
 
+def test_budgets_have_a_tradeoff_of_their_own():
+    found = [
+        figure(measure, value * bits, settings={"budget_bits": bits, "budget_range": None})
+        for measure, value in (("target_accuracy", 0.1), ("bits_beyond_answer", 0.9), ("entropy_bits", 1))
+        for bits in (1.0, 4.0)
+    ]
+    shown = words(tradeoff_figure(found))
+    for part in ("budget, bits beyond the answer", "accuracy of the answer, %", "carried beyond the answer, bits"):
+        assert part in shown
+    assert "entropy" not in shown
+
+
 def test_the_tradeoff_is_the_same_svg_each_time_and_follows_the_readers_mode():
     svg = tradeoff_figure(sweep())
     assert svg == tradeoff_figure(sweep())

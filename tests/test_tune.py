@@ -140,7 +140,7 @@ def test_the_worst_of_several_targets_counts(tmp_path):
 
 
 def test_sweep_trains_one_for_each_lam_in_their_order(data, service, tmp_path):
-    runs = sweep(Dapter(width=4), service, data, ONE, lams=(0.8, 0.2), root=tmp_path)
+    runs = sweep(Dapter(width=4), service, data, ONE, values=(0.8, 0.2), root=tmp_path)
     assert [run.manifest["settings"]["lam"] for run in runs] == [0.8, 0.2]
     assert all(run.done for run in runs)
 
@@ -158,7 +158,7 @@ def test_a_sweep_that_was_cut_off_resumes_and_trains_nothing_twice(data, service
     monkeypatch.setattr(TRAIN, "fit", noted)
 
     def again():
-        return sweep(Dapter(width=4), service, data, ONE, lams=(0.5, 0.7, 0.9), root=tmp_path)
+        return sweep(Dapter(width=4), service, data, ONE, values=(0.5, 0.7, 0.9), root=tmp_path)
 
     with pytest.raises(KeyboardInterrupt):
         again()
@@ -171,7 +171,7 @@ def test_a_sweep_that_was_cut_off_resumes_and_trains_nothing_twice(data, service
 
 
 def test_the_study_holds_the_trade_off(data, service, tmp_path):
-    sweep(Dapter(width=4), service, data, ONE, lams=(0.3, 0.7), root=tmp_path)
+    sweep(Dapter(width=4), service, data, ONE, values=(0.3, 0.7), root=tmp_path)
     storage = f"sqlite:///{tmp_path / STUDIES}"
     (summary,) = optuna.get_all_study_summaries(storage)
     trials = optuna.load_study(study_name=summary.study_name, storage=storage).trials
@@ -190,7 +190,7 @@ def test_two_workers_share_a_sweep_and_train_nothing_twice(tmp_path):
 @pytest.mark.parametrize("wrong", [(), (0.5, 1.5)])
 def test_a_sweep_over_nothing_or_nonsense_is_refused(data, service, tmp_path, wrong):
     with pytest.raises(UsageError):
-        sweep(Dapter(width=4), service, data, ONE, lams=wrong, root=tmp_path)
+        sweep(Dapter(width=4), service, data, ONE, values=wrong, root=tmp_path)
 
 
 def test_a_sweep_refuses_processes_that_share_one_training(data, service, tmp_path, monkeypatch):

@@ -99,7 +99,7 @@ def job_sweep(root):
         return original(defence, *arguments)
 
     train._train = noted
-    found = tune.sweep(Dapter(width=4), make_service(), make_data(), PLAN, lams=(0.5, 0.6, 0.7), root=root)
+    found = tune.sweep(Dapter(width=4), make_service(), make_data(), PLAN, values=(0.5, 0.6, 0.7), root=root)
     print(json.dumps({"trained": trained, "runs": [run.path.name for run in found]}))
 
 

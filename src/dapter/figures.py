@@ -35,6 +35,12 @@ _WIDTH = 4.6
 _ORANGE, _HEAT = (255, 112, 0), 0.75
 """The colour of attention, and how far its maximum covers the picture."""
 
+DIALS = {
+    "lam": ("λ", ("entropy_bits", "eta")),
+    "budget_bits": ("budget, bits beyond the answer", ("bits_beyond_answer", "bits_total")),
+}
+"""The settings that a trade-off is drawn over: what the axis is called, and what is drawn beside the accuracy."""
+
 CLIPPED = 0.1
 """Share of a picture's deviations from grey, the strongest, that amplifying clips: bright spots hide nothing."""
 
@@ -106,40 +112,46 @@ def curve_figure(curve: Sequence[Mapping[str, Any]], loss: str) -> bytes:
 
 
 def tradeoff_figure(measurements: Sequence[Measurement]) -> bytes:
-    """The λ curve as SVG: accuracy (agreement where there are no labels), entropy and eta, each over λ.
+    """The curve over λ as SVG: accuracy (agreement where there are no labels), entropy and eta; or that over budgets.
 
     Each seed is a point with its 95 % interval, the line joins the means of the seeds, and the dashed line is the
-    accuracy on the originals. Figures of attacks and of defences without λ are left out.
+    accuracy on the originals. Figures of attacks and of defences without a dial are left out; of several dials the one
+    with the most values is drawn.
 
     Raises:
-        UsageError: no figure has a λ.
+        UsageError: no figure has a dial.
     """
-    found = [entry for entry in measurements if entry.attack is None and _lam(entry) is not None]
+    dial, _ = dial_of(measurements)
+    label, beside = DIALS[dial]
+    found = [entry for entry in measurements if entry.attack is None and _at(entry, dial) is not None]
     shown = {entry.measure for entry in found if entry.value is not None}
     rate = "target_accuracy" if "target_accuracy" in shown else "agreement"
-    panels = [measure for measure in (rate, "entropy_bits", "eta") if measure in shown]
+    panels = [measure for measure in (rate, *beside) if measure in shown]
     if not panels:
-        raise UsageError("no figure has a λ, so there is no curve. Cure: give the results of a sweep over λ")
-    series = _series([entry for entry in found if entry.measure in panels])
+        raise UsageError("no figure has a λ or a budget, so there is no curve. Cure: give the results of a sweep")
+    series = _series([entry for entry in found if entry.measure in panels], dial)
     with drawing(0.6 + 1.5 * len(panels)) as (figure, save):
         ratios = [2 if measure == rate else 1 for measure in panels]
         rows = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
         for axes, measure in zip(rows, panels, strict=True):
-            _panel(axes, measure, series, [entry for entry in found if entry.measure == f"{measure}_original"])
-        rows[-1].set_xlabel("λ")
+            originals = [entry for entry in found if entry.measure == f"{measure}_original"]
+            _panel(axes, measure, series, originals, dial)
+        rows[-1].set_xlabel(label)
         figure.supxlabel(_evidence(found, panels), fontsize=8, color=colour("muted"))
         return save()
 
 
-def _panel(axes: Any, measure: str, series: Mapping[str, list[Measurement]], originals: list[Measurement]) -> None:
-    """One measure over λ, a colour a series."""
+def _panel(
+    axes: Any, measure: str, series: Mapping[str, list[Measurement]], originals: list[Measurement], dial: str
+) -> None:
+    """One measure over a dial, a colour a series."""
     words = wording(measure)
     for place, (name, entries) in enumerate(series.items()):
         points = [entry for entry in entries if entry.measure == measure and entry.value is not None]
         if not points:
             continue
-        lams = [_lam(entry) or 0.0 for entry in points]
-        over(axes, place, name, lams, [[words.scale * each for each in bounds(entry)] for entry in points])
+        at = [_at(entry, dial) or 0.0 for entry in points]
+        over(axes, place, name, at, [[words.scale * each for each in bounds(entry)] for entry in points])
     if measure == "target_accuracy" and originals:
         for value in sorted({round(words.scale * bounds(entry)[0], 1) for entry in originals}):
             axes.axhline(value, color=colour("muted"), linestyle="--", linewidth=1)
@@ -164,11 +176,11 @@ def over(axes: Any, place: int, name: str, dial: Sequence[float], ends: Sequence
     axes.plot(each, [values[at == one].mean() for one in each], color=ink, linewidth=1.2, label=name)
 
 
-def _series(entries: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """Figures that differ in λ and seed only, by what tells them from the others."""
+def _series(entries: Sequence[Measurement], dial: str) -> dict[str, list[Measurement]]:
+    """Figures that differ in a dial and the seed only, by what tells them from the others."""
     keys = [
         {"defence": entry.defence, "data": entry.data, "target": entry.target}
-        | {name: value for name, value in entry.settings.items() if name != "lam"}
+        | {name: value for name, value in entry.settings.items() if name != dial}
         for entry in entries
     ]
     names = dict.fromkeys(name for key in keys for name in key)
@@ -183,9 +195,17 @@ def _series(entries: Sequence[Measurement]) -> dict[str, list[Measurement]]:
     return found
 
 
-def _lam(entry: Measurement) -> float | None:
-    lam = entry.settings.get("lam")
-    return float(lam) if isinstance(lam, int | float) else None
+def dial_of(measurements: Sequence[Measurement]) -> tuple[str, set[float]]:
+    """The dial with the most values, λ if there are none, and its values."""
+    values = {dial: {at for entry in measurements if (at := _at(entry, dial)) is not None} for dial in DIALS}
+    dial = max(values, key=lambda name: len(values[name]))
+    return dial, values[dial]
+
+
+def _at(entry: Measurement, dial: str) -> float | None:
+    """Where a dial stands."""
+    value = entry.settings.get(dial)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def bounds(entry: Measurement) -> tuple[float, float, float]:

@@ -1,15 +1,18 @@
 """Groups of command-line options that several verbs share, and what they stand for."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from tyro.conf import arg
 
 from dapter.errors import UsageError
 
 if TYPE_CHECKING:  # the command line starts fast: what needs torch is imported when it is used
     from dapter.data import Data
-    from dapter.defences.dapter import Dapter
+    from dapter.defences import Defence
     from dapter.loop import Plan
     from dapter.presets import Preset
     from dapter.service.classifier import Service
@@ -170,21 +173,51 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class ConverterOptions:
-    """Which converter."""
+    """Which converter, or another defence. What is left out has the defence's own default."""
 
-    lam: float = 0.9
-    """λ: 0 keeps the answer only, 1 keeps grey only."""
-    net: Literal["paper", "fast"] = "paper"
-    """The paper's network, or the fast one."""
+    defence: str = "dapter"
+    """dapter (the paper's converter), budget (a hard limit in bits), or another defence by name."""
+    lam: float | None = None
+    """λ of dapter: 0 keeps the answer only, 1 keeps grey only. Default: 0.9."""
+    lam_range: tuple[float, float] | None = None
+    """Train one converter for every λ in this range; --lam is what it is measured at."""
+    budget_bits: float | None = None
+    """Of budget: bits beyond the answer that a payload may carry on average. Default: 4."""
+    budget_range: tuple[float, float] | None = None
+    """Train one converter for every budget in this range; --budget-bits is what it is measured at."""
+    net: Literal["paper", "fast"] | None = None
+    """Of dapter: the paper's network, or the fast one. Default: paper."""
     width: int | None = None
-    """The network's channels, instead of the preset's."""
-    labels: Literal["data", "service"] = "data"
-    """Train on the data's labels, or on the service's own answers."""
+    """The network's channels. Default of dapter: the preset's."""
+    labels: Literal["data", "service"] | None = None
+    """Train on the data's labels, or on the service's own answers. Default: data."""
+    others: Annotated[tuple[str, ...], arg(name="set")] = ()
+    """Any other setting of the defence, each as name=value, as in --set grid=8 stamps=learned."""
 
-    def build(self, preset: "Preset", lam_range: tuple[float, float] | None = None, warm: bool = False) -> "Dapter":
-        """The defence, not yet trained; `warm` if it will start from another's weights."""
-        from dapter.defences.dapter import Dapter
+    def build(self, preset: "Preset", warm: bool = False) -> "Defence":
+        """The defence, not yet trained; `warm` if it will start from another's weights.
 
-        width = self.width or (preset.converter_width if self.net == "paper" else None)
-        warm_up = 0.0 if warm else preset.warm_up
-        return Dapter(self.lam, self.net, width, self.labels, lam_range, warm_up)
+        Raises:
+            UsageError: no such defence or setting, or a setting that cannot work.
+        """
+        from dapter.defences import build_defence
+
+        named = {name: value for name, value in asdict(self).items() if name not in ("defence", "others")}
+        settings = {name: value for name, value in named.items() if value is not None}
+        for text in self.others:
+            name, equals, value = text.partition("=")
+            if not equals or name in named:
+                raise UsageError(f"--set {text} is no further setting. Cure: name=value, of what has no option itself")
+            settings[name] = _value(value)
+        if self.defence == "dapter":
+            width = preset.converter_width if settings.get("net", "paper") == "paper" else None
+            settings = {"width": width, "warm_up": 0.0 if warm else preset.warm_up, **settings}
+        return build_defence(self.defence, settings)
+
+
+def _value(text: str) -> Any:
+    """A setting as a JSON value, or else as a word."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

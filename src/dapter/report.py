@@ -9,7 +9,7 @@ from typing import Any
 
 from dapter.audit_report import write_audit
 from dapter.errors import RunError, UsageError
-from dapter.figures import amplify, curve_figure, data_uri, picture, tradeoff_figure
+from dapter.figures import amplify, curve_figure, data_uri, dial_of, picture, tradeoff_figure
 from dapter.pages import SMOOTH, guessed, list_settings, read_lines, read_measurements, read_pictures, render
 from dapter.runs import Run, write_atomic
 from dapter.tables import (
@@ -87,13 +87,14 @@ def _overview(found: Sequence[Sequence[Measurement]]) -> dict[str, Any]:
     """What the page shows of several runs before it shows each."""
     header, rows = compare(found)
     every = [entry for each in found for entry in each]
-    lams = {entry.settings["lam"] for entry in every if isinstance(entry.settings.get("lam"), int | float)}
+    dial, values = dial_of(every)
+    beside = "image entropy and eta over λ" if dial == "lam" else "bits carried over the budget"
     return {
         "header": header,
         "rows": rows,
         "evidence": evidence(every) if rows else "",
-        "figure": data_uri(tradeoff_figure(every), _SVG) if len(lams) > 1 else None,
-        "alt": f"Accuracy, image entropy and eta over λ, from {min(lams):g} to {max(lams):g}." if lams else "",
+        "figure": data_uri(tradeoff_figure(every), _SVG) if len(values) > 1 else None,
+        "alt": f"Accuracy, {beside}, from {min(values):g} to {max(values):g}." if values else "",
         "guessed": guessed(target for each in found for target in targets(each)),
     }
 

@@ -1,4 +1,4 @@
-"""The verbs that train: a service, a converter, and the search for its λ."""
+"""The verbs that train: a service, a converter, and the search for its λ or budget."""
 
 import sys
 from collections.abc import Sequence
@@ -54,8 +54,6 @@ class Train:
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
     remote: OmitArgPrefixes[RemoteOptions] = field(default_factory=RemoteOptions)
-    lam_range: tuple[float, float] | None = None
-    """Train one converter for every λ in this range; --lam is what it is measured at."""
     start: Path | None = None
     """A run folder whose weights are the warm start (transfer learning)."""
 
@@ -69,7 +67,7 @@ class Train:
         remote = self.remote.connect(self.service, data, self.training.out)
         service = self.service.load() if remote is None else self._stand_in(remote, data)
         run = train(
-            self.converter.build(preset, self.lam_range, warm=self.start is not None),
+            self.converter.build(preset, warm=self.start is not None),
             service,
             data,
             self.training.change(preset.plan),
@@ -106,22 +104,22 @@ class Train:
 
 @dataclass(frozen=True)
 class Tune:
-    """Choose λ: by the paper's strategy, or by a sweep that draws the whole trade-off."""
+    """Choose λ: by the paper's strategy, or by a sweep that draws the whole trade-off. A sweep takes budgets, too."""
 
     service: OmitArgPrefixes[ServiceOptions]
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
     strategy: Literal["paper", "sweep"] = "paper"
-    """paper: move λ until both limits are met. sweep: train a converter for each of --lams."""
+    """paper: move λ until both limits are met. sweep: train a converter for each of --values."""
     max_entropy: float = 3.0
     """paper: image entropy in bits must fall below this."""
     max_accuracy_drop: float = 0.03
     """paper: the share of right answers lost must stay below this."""
     max_steps: int = 10
     """paper: how many λ to try at most."""
-    lams: tuple[float, ...] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
-    """sweep: the values of λ."""
+    values: tuple[float, ...] | None = None
+    """sweep: of λ, by default 0.5 to 0.98; of budget's bits, by default 1 to 32."""
     storage: str | None = None
     """sweep: a database URL that several machines share. Default: an SQLite file in --out."""
 
@@ -140,7 +138,7 @@ class Tune:
         common: dict[str, Any] = {"seed": self.training.seed, "root": self.training.out, "preset": self.training.preset}
         report = self.training.out / f"tune-{self.strategy}.html"
         if self.strategy == "sweep":
-            runs = sweep(defence, service, data, plan, lams=self.lams, storage=self.storage, **common)
+            runs = sweep(defence, service, data, plan, values=self.values, storage=self.storage, **common)
             _finish(runs, service, data, report)
             return
         limits = Limits(self.max_entropy, self.max_accuracy_drop)

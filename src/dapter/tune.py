@@ -1,4 +1,4 @@
-"""Choose λ: the paper's strategy, and a sweep that draws the whole trade-off."""
+"""Choose λ: the paper's strategy, and a sweep that draws the whole trade-off, over budgets as well."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import distributed as dist
 
 from dapter import metrics
 from dapter.data import Data
-from dapter.defences import name_of
+from dapter.defences import Defence, name_of
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
 from dapter.loop import Plan
@@ -21,6 +21,9 @@ from dapter.train import load_defence, train
 from dapter.types import Payload
 
 STUDIES = "studies.sqlite3"
+
+VALUES = {"lam": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98), "budget_bits": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)}
+"""The settings that a sweep moves, each with its usual values; a defence has one of them."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ class Tuned:
 
 
 def tune(
-    defence: Dapter,
+    defence: Defence,
     service: Service,
     data: Data,
     plan: Plan | None = None,
@@ -85,7 +88,12 @@ def tune(
 
     Args:
         plan: of the first training; the later ones take `fine_tune_epochs`.
+
+    Raises:
+        UsageError: a defence without one λ.
     """
+    if not isinstance(defence, Dapter):
+        raise UsageError("the paper's strategy moves λ, which this defence does not have. Cure: a sweep")
     if defence.lam_range is not None:
         raise UsageError("a converter for a range of λ has no λ to tune. Cure: leave lam_range out")
     plan, limits = plan or Plan(), limits or Limits()
@@ -140,30 +148,31 @@ def _measure(run: Run, service: Service, data: Data) -> tuple[float, float]:
 
 
 def sweep(
-    defence: Dapter,
+    defence: Defence,
     service: Service,
     data: Data,
     plan: Plan | None = None,
     *,
-    lams: Sequence[float] = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98),
+    values: Sequence[float] | None = None,
     seed: int = 0,
     root: Path = Path("runs"),
     start: Run | None = None,
     preset: str | None = None,
     storage: str | None = None,
 ) -> list[Run]:
-    """Train one converter for each λ; several processes or machines, each with the same call, share the work.
+    """Train one converter for each λ or budget; several processes or machines, each with the same call, share the work.
 
     Args:
-        lams: the values of λ.
-        start: a warm start for every one of them; they then need no `warm_up`.
+        values: of λ, or of the budget; by default those of `VALUES`.
+        start: a warm start for every one of them; `dapter` then needs no `warm_up`.
         storage: an Optuna storage URL (any RDB for many machines); by default an SQLite file under `root`.
 
     Returns:
-        The runs, in the order of `lams`.
+        The runs, in the order of `values`.
 
     Raises:
-        UsageError: no λ, or one outside [0, 1]; or inside `distributed`, whose processes share one training.
+        UsageError: no values, or one that cannot be; a defence that has neither; or inside `distributed`, whose
+            processes share one training.
         MissingExtra: Optuna is not installed.
     """
     optuna = need("optuna", "sweep")
@@ -171,19 +180,23 @@ def sweep(
         raise UsageError(
             "a sweep cannot run under torch.distributed. Cure: start it several times, they share the work"
         )
-    if not lams:
-        raise UsageError("a sweep needs values of λ. Cure: give some, such as 0.5 0.7 0.9")
+    dial = next((name for name in VALUES if hasattr(defence, name)), None)
+    if dial is None:
+        raise UsageError(f"{name_of(defence)} has no λ and no budget to sweep. Cure: dapter or budget")
+    tried = list(VALUES[dial] if values is None else values)
+    if not tried:
+        raise UsageError("a sweep needs values. Cure: give some, such as 0.5 0.7 0.9 for λ")
     plan = plan or Plan()
     Path(root).mkdir(parents=True, exist_ok=True)
-    settings: dict[str, Any] = {**defence.settings(), "lam": list(lams)}
+    settings: dict[str, Any] = {**defence.settings(), dial: tried}
     asked = [name_of(defence), settings, data.record(), service.digest, seed, str(plan), start and start.path.name]
 
-    def run_of(lam: float) -> Run:
-        chosen = replace(defence, lam=lam, warm_up=defence.warm_up if start is None else 0.0)
-        return train(chosen, service, data, plan, seed=seed, root=root, start=start, preset=preset)
+    def run_of(value: float) -> Run:
+        changes = {dial: value, **({"warm_up": 0.0} if start is not None and isinstance(defence, Dapter) else {})}
+        return train(replace(defence, **changes), service, data, plan, seed=seed, root=root, start=start, preset=preset)
 
     def objective(trial: Any) -> tuple[float, float]:
-        run = run_of(trial.suggest_categorical("lam", list(lams)))
+        run = run_of(trial.suggest_categorical(dial, tried))
         trial.set_user_attr("run", run.path.name)
         return _scores(run, service, data)
 
@@ -191,9 +204,9 @@ def sweep(
         study = optuna.create_study(
             study_name=f"{name_of(defence)}-{fingerprint(asked)[:12]}",
             storage=storage or f"sqlite:///{Path(root).resolve() / STUDIES}",
-            sampler=optuna.samplers.GridSampler({"lam": list(lams)}, seed=seed),
+            sampler=optuna.samplers.GridSampler({dial: tried}, seed=seed),
             directions=["minimize", "minimize"],
             load_if_exists=True,
         )
     study.optimize(objective)
-    return [run_of(lam) for lam in lams]
+    return [run_of(value) for value in tried]

@@ -11,6 +11,7 @@ import tyro
 
 import dapter
 from dapter import cli, plugins
+from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
 from dapter.loop import Plan
 from dapter.types import Measurement
@@ -103,7 +104,7 @@ def test_the_reference_names_everything():
     names = [
         *dapter.__all__,
         *verbs(cli.Verb),
-        *(entry.name for kind in (Measurement, Plan, Dapter) for entry in fields(kind)),
+        *(entry.name for kind in (Measurement, Plan, Dapter, Budget) for entry in fields(kind)),
         *(each for kind in plugins.KINDS for each in plugins.names(kind)),
     ]
     assert [each for each in names if not re.search(rf"`{each}[`(]", REFERENCE)] == []
