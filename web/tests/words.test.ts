@@ -30,6 +30,12 @@ it("says what did not leave", () => {
   expect(words.problemWords(new Error("a secret detail"), false).text).not.toContain("secret");
 });
 
+it("never calls a budget that is an average a limit", () => {
+  const said = words.dialWords({ name: "budget_bits", low: 1, high: 32, default: 4 });
+  expect(said.label).toContain("on average");
+  expect(said.text).toContain("hard limit is the same");
+});
+
 it("never calls a missing budget a guarantee", () => {
   expect(words.budgetWords(null)).not.toContain("guaranteed");
   expect(words.budgetWords(76)).toContain("at most 76 bits");

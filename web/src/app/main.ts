@@ -115,7 +115,7 @@ async function convert(): Promise<void> {
   tell("factor", factor ? `× ${factor.toFixed(factor < 10 ? 1 : 0)}` : "only grey");
   tell("bytes", words.bytesWords(found.png.length));
   tell("bytes-text", `would leave. ${words.savingWords(found.png.length, photo.bytes)}`);
-  tell("budget", words.budgetWords(budget()));
+  tell("budget", words.budgetWords(ready.release.manifest.budget_bits));
   show("moved", dial !== null && Number(slider.value) !== dial.default);
   tell("sent", "This picture has not been sent.");
   show("answer", false);
@@ -124,11 +124,6 @@ async function convert(): Promise<void> {
 }
 
 const size = ({ height, width }: Pixels) => ({ height, width });
-
-function budget(): number | null {
-  const manifest = ready?.release.manifest;
-  return manifest?.dial?.name === "budget_bits" ? Number(slider.value) : (manifest?.budget_bits ?? null);
-}
 
 function setUpDial(): void {
   const dial = ready?.release.manifest.dial;

@@ -38,10 +38,10 @@ export function dialWords(dial: Dial): { label: string; low: string; high: strin
         text: "Other settings than the provider's may leak more than was measured.",
       }
     : {
-        label: "How many bits may leave",
+        label: "How many bits beyond the answer may leave, on average",
         low: "fewer bits",
         high: "better answer",
-        text: "Other settings than the provider's may leak more than was measured.",
+        text: "Other settings than the provider's may leak more than was measured; the hard limit is the same for all.",
       };
 }
 
