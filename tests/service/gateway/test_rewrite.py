@@ -304,3 +304,15 @@ def test_sizes_that_the_release_is_not_for_are_refused():
 def test_paths_that_are_more_than_names_are_refused(path):
     with pytest.raises(UsageError, match="is no path"):
         parse_path(path)
+
+
+def test_the_files_of_a_request_are_counted_for_each_request_anew(monkeypatch):
+    monkeypatch.setattr("dapter.service.gateway.images.PER_REQUEST", 2)
+    images = Images(invert)
+
+    def send(count):
+        return post({"requests": [{"image": {"content": ORIGINAL.base64}}] * count}, images=images).images
+
+    assert [send(2), send(2)] == [2, 2]
+    with pytest.raises(Refused, match="over 2 images"):
+        send(3)

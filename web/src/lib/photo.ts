@@ -16,7 +16,8 @@ export interface Pixels {
 
 /**
  * Opens a photo and brings it to a size: the camera's orientation is applied, transparency laid over grey, colours
- * brought to sRGB, of an animation the first frame taken. The centre of the photo's longer side is kept.
+ * brought to sRGB, of an animation the first frame taken. For a square the centre of the longer side is kept; to other
+ * shapes the photo is stretched.
  *
  * @param size height and width that the converter wants.
  * @throws DapterError not an image that may be opened, damaged, or too large.
@@ -47,8 +48,9 @@ function draw(bitmap: ImageBitmap, height: number, width: number): Pixels {
   const context = newContext(height, width);
   context.fillStyle = GREY;
   context.fillRect(0, 0, width, height);
-  const scale = Math.max(width / bitmap.width, height / bitmap.height);
-  const [wide, high] = [width / scale, height / scale];
+  // As dapter.imagefile.open_photo does, so that photos look as in training.
+  const side = Math.min(bitmap.width, bitmap.height);
+  const [wide, high] = height === width ? [side, side] : [bitmap.width, bitmap.height];
   const [left, top] = [(bitmap.width - wide) / 2, (bitmap.height - high) / 2];
   context.drawImage(bitmap, left, top, wide, high, 0, 0, width, height);
   const rgba = context.getImageData(0, 0, width, height).data;

@@ -1,7 +1,9 @@
 """Originals in, payloads out: the only place of the gateway that sees pixels."""
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import itertools
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
@@ -14,6 +16,9 @@ Convert = Callable[[np.ndarray], np.ndarray]
 
 NOTHING = "Nothing was sent"
 
+PER_REQUEST = 256
+"""Image files in one request: small ones that unpack to large images would keep a worker for hours."""
+
 
 @dataclass(frozen=True)
 class Images:
@@ -24,19 +29,27 @@ class Images:
         size: (height, width) that image files are resized to, at which the converter was measured; None: their own.
         max_pixels: of one image file, or of one tensor.
         allowed: (height, width) that the release is for; None: any.
+        numbers: counts the files of one request.
     """
 
     convert: Convert
     size: tuple[int, int] | None = None
     max_pixels: int = 20_000_000
     allowed: Collection[tuple[int, int]] | None = None
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def for_one_request(self) -> Self:
+        """The same, for a request whose files are counted from 0."""
+        return replace(self, numbers=itertools.count())
 
     def file(self, content: bytes) -> bytes:
         """The payload of an image file, as a PNG file without metadata.
 
         Raises:
-            Refused: it is no image that can be read, is too large, or cannot be converted.
+            Refused: it is no image that can be read, is too large, cannot be converted, or is one too many.
         """
+        if next(self.numbers) >= PER_REQUEST:
+            raise Refused(413, f"the request holds over {PER_REQUEST} images. Cure: send fewer at a time. {NOTHING}")
         try:
             if self.size is None:
                 pixels = open_image(content, max_pixels=self.max_pixels)

@@ -72,6 +72,7 @@ def rewrite(incoming: Incoming, images: Images, paths: Sequence[Path] = ()) -> O
         raise Refused(405, f"{incoming.method} is not forwarded. Cure: one of {', '.join(METHODS)}")
     if not incoming.body:
         return Outgoing(b"", {}, 0)
+    images = images.for_one_request()
     if incoming.method in ("GET", "HEAD"):
         raise Refused(400, f"a {incoming.method} with a body. Cure: POST it")
     if INFER.search(path):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dapter.errors import WireError
-from dapter.service.gateway.images import Images
+from dapter.service.gateway.images import PER_REQUEST, Images
 from dapter.service.gateway.plain import Plain
 from dapter.service.refused import Refused
 from dapter.service.tensors import BYTES
@@ -16,9 +16,6 @@ from dapter.service.wire import Message, Output, Tensor, decode_request, encode_
 
 INFER = re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer")
 """The path of an inference."""
-
-PER_REQUEST = 256
-"""Images in one request."""
 
 
 def rewrite_tensors(body: bytes, header_length: int | None, images: Images, plain: Plain) -> tuple[Message, int]:
