@@ -173,7 +173,8 @@ def over(axes: Any, place: int, name: str, dial: Sequence[float], ends: Sequence
     bars = np.maximum([values - low, high - values], 0)
     axes.errorbar(at, values, bars, fmt=mark, color=ink, markersize=4.5, elinewidth=1, capsize=2)
     each = np.unique(at)
-    axes.plot(each, [values[at == one].mean() for one in each], color=ink, linewidth=1.2, label=name)
+    axes.plot(each, [values[at == one].mean() for one in each], color=ink, linewidth=1.2)
+    axes.plot([], [], color=ink, linewidth=1.2, marker=mark, markersize=4.5, label=name)
 
 
 def _series(entries: Sequence[Measurement], dial: str) -> dict[str, list[Measurement]]:
@@ -222,9 +223,9 @@ def _evidence(found: Sequence[Measurement], panels: Sequence[str]) -> str:
 
 
 def legend(axes: Any) -> None:
-    """Say which series is which, where there are names."""
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, labelcolor=colour("ink"))
+    """Say which series is which, where there are names; many in two columns."""
+    if count := len(axes.get_legend_handles_labels()[0]):
+        axes.legend(frameon=False, fontsize=8, labelcolor=colour("ink"), ncols=1 if count <= len(SERIES) else 2)
 
 
 def colour(name: str) -> str:
