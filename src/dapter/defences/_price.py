@@ -13,6 +13,9 @@ FIRST_BETA = 0.02
 BETA_RANGE = (0.003, 0.1)
 """The price of a bit, at first and at its ends: never so low that the painter's choice stays vague."""
 
+MOST_BETA = 2.0
+"""Its upper end where some answers are charged as well: above ln 2, which a bit of an answer saves in cross-entropy."""
+
 BETA_RATE = 0.03
 """The most that the logarithm of the price moves in a step."""
 
@@ -21,7 +24,15 @@ PRIOR_RATE = 0.02
 
 
 @torch.no_grad()
-def follow(prior: Prior, levels: Levels, choice: Tensor, given: Tensor, budgets: Tensor, learned: float) -> Tensor:
+def follow(
+    prior: Prior,
+    levels: Levels,
+    choice: Tensor,
+    given: Tensor,
+    budgets: Tensor,
+    learned: float,
+    most: float = BETA_RANGE[1],
+) -> Tensor:
     """Move a prior towards what was painted, and its price up where that took more than the budget, or down.
 
     Args:
@@ -29,6 +40,7 @@ def follow(prior: Prior, levels: Levels, choice: Tensor, given: Tensor, budgets:
         given: the service's answer to each, int64 (N,).
         budgets: of each, in bits (N,).
         learned: how far the answer is learned, from 0 to 1: the prior moves no further.
+        most: the highest price.
 
     Returns:
         The bits of each payload beyond the answer, by the prior as it was, (N,).
@@ -36,8 +48,8 @@ def follow(prior: Prior, levels: Levels, choice: Tensor, given: Tensor, budgets:
     mix = levels.mix(budgets)
     rate: Tensor = prior(choice, given, mix)
     prior.learn(choice, given, mix, PRIOR_RATE * learned)
-    low, high = (math.log(limit) for limit in BETA_RANGE)
-    prior.log_beta.view(-1).add_(BETA_RATE * levels.overrun(rate, budgets).log().clamp(-1, 1)).clamp_(low, high)
+    step = BETA_RATE * levels.overrun(rate, budgets).log().clamp(-1, 1)
+    prior.log_beta.view(-1).add_(step).clamp_(math.log(BETA_RANGE[0]), math.log(most))
     if dist.is_initialized():
         for value in (prior.table, prior.log_beta):
             dist.broadcast(value, src=0)

@@ -23,7 +23,7 @@ from dapter.defences import Defence, round_to_levels
 from dapter.defences._answers import accuracy, joint, labels_of, one_hot, sizes_of
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
 from dapter.defences._levels import Client, Levels
-from dapter.defences._price import FIRST_BETA, follow
+from dapter.defences._price import BETA_RANGE, FIRST_BETA, MOST_BETA, follow
 from dapter.defences._stamps import first_stamps
 from dapter.defences._wire import halve_chroma
 from dapter.errors import UsageError
@@ -192,8 +192,9 @@ class Budget(Defence):
             answer = service.logits(round_to_levels(painter.paint(painter.flipped(stamps), batch.images)))
         chance = sum(math.log(size) for size in sizes_of(service).values())
         learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
-        given = joint(answer, self._given(sizes_of(service)))
-        rate = follow(self._prior, self._levels, one_hot(stamps, self.alphabet), given, budgets, max(0.0, learned))
+        given, choice = joint(answer, self._given(sizes_of(service))), one_hot(stamps, self.alphabet)
+        most = BETA_RANGE[1] if self.given is None else MOST_BETA
+        rate = follow(self._prior, self._levels, choice, given, budgets, max(0.0, learned), most)
         return float(rate.mean())
 
     def _budgets(self, images: Tensor) -> Tensor:
