@@ -20,7 +20,7 @@ from dapter.export_cli import Export
 from dapter.gateway_cli import Gateway
 from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
 from dapter.release_cli import Release
-from dapter.serving_cli import ExportTriton, Send, Serve
+from dapter.serving_cli import Door, ExportTriton, Send, Serve
 from dapter.study_cli import Study
 from dapter.training_cli import ServiceTrain, Train, Tune
 from dapter.verify_cli import Verify
@@ -181,6 +181,7 @@ Verb = (
     | Annotated[Serve, subcommand("serve")]
     | Annotated[Send, subcommand("send")]
     | Annotated[Gateway, subcommand("gateway")]
+    | Annotated[Door, subcommand("door")]
     | Annotated[Study, subcommand("study")]
     | Annotated[List, subcommand("list")]
 )

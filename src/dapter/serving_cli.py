@@ -1,4 +1,4 @@
-"""The verbs that serve: `dapter serve`, `dapter service export-triton`, and `dapter send`, their user's side."""
+"""The verbs that serve: `dapter serve`, `door`, `service export-triton`, and `dapter send`, their user's side."""
 
 import os
 from dataclasses import dataclass, field
@@ -142,6 +142,46 @@ class ExportTriton:
 
 
 @dataclass(frozen=True)
+class Door:
+    """Take payloads of the budget converter as a few bytes each, paint them, and pass the answer of a service on."""
+
+    stamps: Path
+    """The published stamps: stamps.json of the converter's release."""
+    upstream: str
+    """The URL of the model: https://HOST/v2/models/NAME, https unless it is on this machine."""
+    host: str = "127.0.0.1"
+    """Where to listen."""
+    port: int = 8090
+    """Where to listen; 0: any free port."""
+    max_payloads: int = 64
+    """In a request."""
+    timeout: float = 60.0
+    """Seconds that an answer of the service may take."""
+
+    def run(self) -> None:
+        """Answer until the process is told to end.
+
+        Raises:
+            DataError: the stamps cannot be read.
+        """
+        from dapter.errors import DataError, need
+        from dapter.stamps import read_stamps
+
+        need("starlette", "door")
+        from dapter.service import door
+        from dapter.service.gateway.running import serve
+
+        try:
+            content = self.stamps.read_bytes()
+        except OSError as error:
+            raise DataError(f"{self.stamps} cannot be read ({error}). Cure: stamps.json of a release") from error
+        if self.max_payloads < 1:
+            raise UsageError(f"{self.max_payloads} payloads in a request. Cure: 1 or more")
+        published = door.Published(*read_stamps(content), self.max_payloads)
+        serve(door.Door(published, self.upstream, self.timeout), self.host, self.port)
+
+
+@dataclass(frozen=True)
 class Send:
     """Ask a service about photos. Only payloads leave; the answers, and what was sent, are shown.
 
@@ -166,6 +206,8 @@ class Send:
     """Take the centre square of a photo, instead of stretching it."""
     precision: str = "float32"
     """Which ONNX export converts: float32, float16, int8."""
+    packed: bool = False
+    """Send a few bytes a photo instead of an image: to `dapter door`, with a release that publishes its stamps."""
     timeout: float = 15.0
     """Seconds for a request."""
 
@@ -185,6 +227,7 @@ class Send:
             size=self.size,
             square=self.square,
             precision=self.precision,
+            packed=self.packed,
             token=os.environ.get(TOKEN),
             policy=Policy(timeout_s=self.timeout),
         )

@@ -20,6 +20,7 @@ RULES = {
     "files": "Plain files of allowed names and sizes; nothing missing, added or changed",
     "manifest": "release.json fits its schema and does not contradict itself",
     "weights": "The weights are numbers only, without gaps or notes",
+    "stamps": "Published stamps, if there are any, are whole",
     "graph": "Every ONNX graph takes and gives 8-bit images, by allowed operations alone",
     "claims": "Every claim is a line of the results, and the worst leak is among them",
 }

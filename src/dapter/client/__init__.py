@@ -34,6 +34,7 @@ class _Base:
         precision: which ONNX export converts.
         threads: that a conversion uses.
         codec: PNG or WEBP, both without loss. A service that takes no files gets the bare pixels.
+        packed: send stamps instead of images, to a door (`dapter door`), of a release that publishes its stamps.
         token: sent as bearer token; over TLS, or to this machine.
         policy: time and attempts.
         batch: photos in a request.
@@ -48,13 +49,14 @@ class _Base:
     precision: str = "float32"
     threads: int = 1
     codec: str = "PNG"
+    packed: bool = False
     token: str | None = field(default=None, repr=False)
     policy: Policy = field(default_factory=Policy)
     batch: int = 16
 
     def __post_init__(self) -> None:
         protector = Protector.open(self.release, self.key, self.precision, self.threads)
-        self._protector = protector.change(self.dial, self.size, self.square, self.codec)
+        self._protector = protector.change(self.dial, self.size, self.square, self.codec, self.packed)
         self._exchange = Exchange(protector.manifest, self.batch)
 
 

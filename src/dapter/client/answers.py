@@ -35,8 +35,8 @@ class Sent:
 
     Attributes:
         payload: the image, uint8 (H, W, 3).
-        data: the exact bytes of it in the request: a file, or bare pixels.
-        encoding: `PNG`, `WEBP` or `pixels`.
+        data: the exact bytes of it in the request: a file, bare pixels, or packed stamps.
+        encoding: `PNG`, `WEBP`, `pixels`, or `stamps` where they are sent packed.
         budget_bits: the most bits that any payload of this converter carries; None: there is no such bound.
         dial: what the converter was set to; None: it has no dial.
         request_bytes: of the whole request, which other photos may share.

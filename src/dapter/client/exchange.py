@@ -54,10 +54,10 @@ class Exchange:
         found: list[Classification] = []
         for start in range(0, len(payloads), self._batch):
             part = payloads[start : start + self._batch]
-            message = self._request(part)
+            call = self._call(part)
             began = time.perf_counter()
-            reply = yield Call("POST", "/infer", message.body, message.headers)
-            found += self._read(reply, part, len(message.body), time.perf_counter() - began)
+            reply = yield call
+            found += self._read(reply, part, len(call.body), time.perf_counter() - began)
         return found
 
     def _choose(self, described: Mapping[str, Any]) -> str:
@@ -78,6 +78,13 @@ class Exchange:
         if inputs.get(IMAGE) == "UINT8":
             return IMAGE
         raise ServiceError(f"the model takes no images, but {str(inputs)[:200]}. Cure: check the URL")
+
+    def _call(self, payloads: Sequence[Protected]) -> Call:
+        packed = [each.packed for each in payloads if each.packed is not None]
+        if packed:
+            return Call("POST", "/packed", b"".join(packed), {"Content-Type": "application/octet-stream"})
+        message = self._request(payloads)
+        return Call("POST", "/infer", message.body, message.headers)
 
     def _request(self, payloads: Sequence[Protected]) -> Message:
         if self._input == ENCODED:
@@ -103,11 +110,13 @@ class Exchange:
         ]
 
     def _sent(self, each: Protected, size: int, seconds: float) -> Sent:
-        is_file = self._input == ENCODED
+        data, encoding = (each.file, each.codec) if self._input == ENCODED else (each.payload.tobytes(), "pixels")
+        if each.packed is not None:
+            data, encoding = each.packed, "stamps"
         return Sent(
             payload=each.payload,
-            data=each.file if is_file else each.payload.tobytes(),
-            encoding=each.codec if is_file else "pixels",
+            data=data,
+            encoding=encoding,
             budget_bits=self._budget,
             dial=each.dial,
             request_bytes=size,

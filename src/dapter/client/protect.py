@@ -11,7 +11,9 @@ import numpy as np
 from dapter.errors import ConversionError, DapterError, UsageError
 from dapter.imagefile import LOSSLESS, encode, open_photo
 from dapter.runner import Converter
+from dapter.stamps import Stamps, read_stamps
 from dapter.verify import verify_release
+from dapter.verify.limits import STAMPS
 
 Photo = Path | str | bytes | np.ndarray
 
@@ -25,6 +27,7 @@ class Protected:
         file: the payload as an image file, without loss.
         codec: of the file.
         dial: what the converter was set to; None: it has no dial.
+        packed: the payload as its stamps, for a door; None: it is sent as an image.
         seconds: `open`, `convert`, `encode`.
     """
 
@@ -32,6 +35,7 @@ class Protected:
     file: bytes
     codec: str
     dial: float | None
+    packed: bytes | None
     seconds: Mapping[str, float]
 
 
@@ -42,11 +46,15 @@ class Protector:
     Attributes:
         manifest: release.json.
         size: height and width of payloads.
+        published: the stamps that payloads are made of, and the size that a door paints them in; None: no stamps.
+        packed: whether payloads are sent as their stamps.
     """
 
     manifest: Mapping[str, Any]
     converter: Converter = field(repr=False)
     size: tuple[int, int]
+    published: tuple[Stamps, tuple[int, int]] | None = field(default=None, repr=False)
+    packed: bool = False
     square: bool = True
     dial: float | None = None
     codec: str = "PNG"
@@ -62,9 +70,12 @@ class Protector:
         """
         verified = verify_release(release, key)
         height, width = verified.manifest["image"]["trained"]
-        return cls(verified.manifest, Converter.open(verified, precision, threads), (height, width))
+        published = read_stamps(verified.read(STAMPS)) if STAMPS in verified.manifest["files"] else None
+        return cls(verified.manifest, Converter.open(verified, precision, threads), (height, width), published)
 
-    def change(self, dial: float | None, size: tuple[int, int] | None, square: bool, codec: str) -> Self:
+    def change(
+        self, dial: float | None, size: tuple[int, int] | None, square: bool, codec: str, packed: bool = False
+    ) -> Self:
         """The same with the user's choices.
 
         Raises:
@@ -77,13 +88,16 @@ class Protector:
             raise UsageError(f"{size} is no size of this release. Cure: {sizes}")
         if codec not in LOSSLESS:
             raise UsageError(f"{codec} is no lossless codec. Cure: one of {', '.join(LOSSLESS)}")
+        if packed and (self.published is None or self.published[1] != tuple(size)):
+            there = "it publishes no stamps" if self.published is None else f"its stamps are for {self.published[1]}"
+            raise UsageError(f"{size} of this release cannot be packed: {there}. Cure: send images")
         own = self.manifest["dial"]
         if dial is None:
             dial = own["default"] if own else None
         elif not own or not own["low"] <= dial <= own["high"]:
             there = f"{own['name']} from {own['low']} to {own['high']}" if own else "this converter has none"
             raise UsageError(f"the dial cannot be {dial}. Cure: {there}")
-        return replace(self, size=size, square=square, dial=dial, codec=codec)
+        return replace(self, size=size, square=square, dial=dial, codec=codec, packed=packed)
 
     def protect(self, photo: Photo) -> Protected:
         """Convert one photo.
@@ -112,10 +126,16 @@ class Protector:
         times.append(time.perf_counter())
         payload = self.converter.convert(pixels[None], self.dial)[0]
         times.append(time.perf_counter())
-        file = encode(payload, self.codec, fast=True)
+        file, packed = encode(payload, self.codec, fast=True), self._pack(payload)
         times.append(time.perf_counter())
         steps = zip(("open", "convert", "encode"), np.diff(times).tolist(), strict=True)
-        return Protected(payload, file, self.codec, self.dial, dict(steps))
+        return Protected(payload, file, self.codec, self.dial, packed, dict(steps))
+
+    def _pack(self, payload: np.ndarray) -> bytes | None:
+        if not self.packed or self.published is None:
+            return None
+        stamps, _ = self.published
+        return stamps.pack(stamps.read(payload[None])[0])
 
     def _open(self, photo: Photo) -> np.ndarray:
         if isinstance(photo, np.ndarray) and photo.size == 0:

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from dapter.defences.budget import Budget
 from dapter.errors import RunError, UsageError
 from dapter.evaluate import RESULTS
 from dapter.export import FOLDER, Export, read_exports
@@ -16,10 +17,11 @@ from dapter.release.card import make_card
 from dapter.release.folder import to_json, write_files
 from dapter.runs import Run
 from dapter.service.classifier import Service
-from dapter.train import WEIGHTS
+from dapter.train import WEIGHTS, load_defence
 from dapter.types import Measurement
 from dapter.verify import Findings
 from dapter.verify.claims import claims_of
+from dapter.verify.limits import STAMPS
 from dapter.verify.manifest import FORMAT
 
 OWN_LICENCE = "Apache-2.0"
@@ -200,7 +202,10 @@ def _contents(
     claims = claims_of(results)
     weights = (run.path / WEIGHTS).read_bytes()
     runner = files("dapter") / "release" / "runner"
+    defence, (height, width) = load_defence(run), manifest["image"]["trained"]
+    stamps = {STAMPS: defence.published().to_json((height, width)).encode()} if isinstance(defence, Budget) else {}
     return {
+        **stamps,
         "claims.json": to_json(claims),
         "results.jsonl": "".join(line.to_json() + "\n" for line in results).encode(),
         WEIGHTS: weights,

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dapter.errors import CheckFailed
+from dapter.errors import CheckFailed, DataError
+from dapter.stamps import read_stamps
 from dapter.types import Measurement
 from dapter.verify.claims import check_claims, read_claims, read_results
 from dapter.verify.folder import Folder
 from dapter.verify.graphs import graph_faults
-from dapter.verify.limits import CLAIMS, MANIFEST, RESULTS, SIGNATURE, WEIGHTS
+from dapter.verify.limits import CLAIMS, MANIFEST, RESULTS, SIGNATURE, STAMPS, WEIGHTS
 from dapter.verify.manifest import compare_files, read_manifest
 from dapter.verify.problems import Broken, Problem
 from dapter.verify.signature import (
@@ -161,9 +162,9 @@ def _manifest(folder: Folder, problems: list[Problem]) -> dict[str, Any] | None:
 
 
 def _exports(folder: Folder, manifest: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the weights and the exports that can be read."""
+    """What is wrong with the weights, the stamps and the exports that can be read."""
     found = []
-    for path in (WEIGHTS, *(entry["path"] for entry in manifest["exports"])):
+    for path in (WEIGHTS, STAMPS, *(entry["path"] for entry in manifest["exports"])):
         if path not in folder.stamps:
             continue  # listed already
         try:
@@ -173,6 +174,11 @@ def _exports(folder: Folder, manifest: Mapping[str, Any]) -> list[Problem]:
             continue
         if path == WEIGHTS:
             found += [Problem("weights", path, each) for each in weights_faults(data)]
+        elif path == STAMPS:
+            try:
+                read_stamps(data)
+            except DataError as fault:
+                found.append(Problem("stamps", path, str(fault)))
         elif path.endswith(".onnx"):
             entry = next(entry for entry in manifest["exports"] if entry["path"] == path)
             found += [Problem("graph", path, each) for each in graph_faults(data, entry, manifest["dial"])]

@@ -11,6 +11,8 @@ CARD = "MODEL_CARD.md"
 BOM = "bom.cdx.json"
 LICENCE = "LICENSE"
 SIGNATURE = "model.sig"
+STAMPS = "stamps.json"
+"""The stamps that payloads are made of, for whoever sends or paints them packed; of some defences."""
 
 REQUIRED = (CLAIMS, RESULTS, WEIGHTS, CARD, BOM, LICENCE)
 """Files that every release has, beside the manifest, the signature, an export and a runner."""
@@ -71,7 +73,7 @@ def name_fault(path: str) -> str:
 
 def place_fault(path: str) -> str:
     """Why a file has no place in the format; empty if it has one."""
-    if path in (MANIFEST, SIGNATURE, *REQUIRED) or any(place.fullmatch(path) for place in _PLACES):
+    if path in (MANIFEST, SIGNATURE, STAMPS, *REQUIRED) or any(place.fullmatch(path) for place in _PLACES):
         return ""
     suffix = PurePosixPath(path).suffix
     return f"a file that has no place in the format (only data and source are allowed, no {suffix or 'such file'})"

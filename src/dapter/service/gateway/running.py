@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -75,7 +75,17 @@ def open_gateway(release: Path, key: Path | Identity, settings: Settings) -> Gat
     return Gateway(images, upstream, paths, settings.limits, about)
 
 
-def serve(gateway: Gateway, host: str = "127.0.0.1", port: int = 8080) -> None:
+class Application(Protocol):
+    """An ASGI application that is closed at the end."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+
+    async def close(self) -> None:
+        """Let go of what it holds."""
+
+
+def serve(gateway: Application, host: str = "127.0.0.1", port: int = 8080) -> None:
     """Answer until the process is told to end; prints where, once it does.
 
     Args:
@@ -88,7 +98,7 @@ def serve(gateway: Gateway, host: str = "127.0.0.1", port: int = 8080) -> None:
 
 
 @contextlib.contextmanager
-def serving(gateway: Gateway) -> Iterator[str]:
+def serving(gateway: Application) -> Iterator[str]:
     """Answer in a thread for a while, on this machine at any free port; gives the URL."""
     server, url = _server(gateway, "127.0.0.1", 0), []
     started = threading.Event()
@@ -107,20 +117,20 @@ def serving(gateway: Gateway) -> Iterator[str]:
         thread.join()
 
 
-def _server(gateway: Gateway, host: str, port: int) -> Any:
+def _server(gateway: Application, host: str, port: int) -> Any:
     uvicorn: Any = need("uvicorn", "gateway")
     for name in ("httpx2", "httpcore2"):  # they would show paths and queries
         logging.getLogger(name).setLevel(logging.WARNING)
     return uvicorn.Server(configure(gateway, "gateway", host=host, port=port, timeout_graceful_shutdown=20))
 
 
-async def _serve(gateway: Gateway, server: Any, say: Callable[[str], None]) -> None:
+async def _serve(gateway: Application, server: Any, say: Callable[[str], None]) -> None:
     listener = listen(server.config.host, server.config.port)
     task = asyncio.create_task(server.serve([listener]))
     while not server.started and not task.done():
         await asyncio.sleep(0.01)
     host, port = listener.getsockname()[:2]
-    say(f"The gateway answers at http://{host}:{port}")
+    say(f"The {type(gateway).__name__.lower()} answers at http://{host}:{port}")
     try:
         await task
     finally:

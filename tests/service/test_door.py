@@ -1,0 +1,200 @@
+"""The door: a few bytes in, the picture that the client would have sent out, the service's answer back."""
+
+import json
+import urllib.error
+import urllib.request
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dapter.cli import main
+from dapter.client import Client, Policy
+from dapter.client.protect import Protector
+from dapter.defences import build_defence
+from dapter.errors import CheckFailed, ServiceError, UsageError
+from dapter.export.onnx import Onnx
+from dapter.exporting import subject_of
+from dapter.service.door import Door, Published
+from dapter.service.gateway.running import serving
+from dapter.stamps import Stamps, read_stamps
+from dapter.verify import inspect_release, verify_release
+from helpers import make_data
+from releases.make import keys, make_contents, make_manifest, make_release
+from upstream import Reply, Upstream, answer, metadata, pixels_of
+
+CLASSES = {"Smiling": ("no", "yes")}
+SIZE = (32, 32)
+STAMPS = Stamps((np.arange(27 * 3) * 3).astype(np.uint8).reshape(27, 1, 1, 3), 4)
+QUICK = Policy(timeout_s=5, pause_s=0.01)
+
+
+def drawn(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 27, (n, 16))
+
+
+@pytest.fixture
+def upstream():
+    with Upstream(partial(answer, classes=CLASSES)) as running:
+        yield running
+
+
+@pytest.fixture
+def door(upstream):
+    """The URL of a door in front of `upstream`."""
+    with serving(Door(Published(STAMPS, SIZE, most=3), upstream.url)) as url:
+        yield f"{url}/v2/models/model"
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory):
+    """A release of an untrained budget converter that publishes its stamps; and one that does not."""
+    folder = tmp_path_factory.mktemp("release")
+    private, public = keys(folder)
+    budget = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(3)
+    Onnx().write(subject_of(budget, make_data(size=32)), folder / "budget.onnx", "float32", SIZE, np.zeros(0))
+    manifest = make_manifest()
+    contents = make_contents(manifest, (folder / "budget.onnx").read_bytes())
+    stamps = {"stamps.json": budget.published().to_json(SIZE).encode()}
+    return SimpleNamespace(
+        stamps=make_release(folder / "stamps", private, manifest=manifest, contents={**contents, **stamps}),
+        plain=make_release(folder / "plain", private, manifest=manifest, contents=contents),
+        folder=folder,
+        private=private,
+        contents=contents,
+        key=public,
+        budget=budget,
+    )
+
+
+def post(url, body, headers=()):
+    request = urllib.request.Request(f"{url}/packed", body, {"Content-Type": "any", **dict(headers)})
+    with urllib.request.urlopen(request, timeout=10) as reply:
+        return reply.read()
+
+
+def refused(url, body):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(url, body)
+    with caught.value as error:
+        return error.code, json.loads(error.read())["error"]
+
+
+def asked(upstream):
+    return [each for each in upstream.requests if each.path.endswith("/infer")]
+
+
+def test_bytes_become_the_pictures_of_the_client(door, upstream):
+    indices = drawn(3)
+    body = b"".join(STAMPS.pack(each) for each in indices)
+    assert len(body) == 30
+    reply = post(door, body)
+    assert np.array_equal(np.stack(pixels_of(asked(upstream)[0].infer_request())), STAMPS.paint(indices, SIZE))
+    assert b"Smiling.probabilities" in reply
+    post(door, body)
+    assert [each.method for each in upstream.requests] == ["GET", "POST", "POST"]
+
+
+def test_a_service_that_takes_files_only_gets_files(upstream):
+    def files_only(received):
+        if received.method == "POST":
+            return answer(received, CLASSES)
+        described = metadata(classes=CLASSES)
+        return Reply(json.dumps({**described, "inputs": described["inputs"][1:]}).encode())
+
+    upstream.answer = files_only
+    with serving(Door(Published(STAMPS, SIZE), upstream.url)) as url:
+        post(f"{url}/v2/models/model", STAMPS.pack(drawn(1)[0]))
+    (request,) = [each.infer_request() for each in asked(upstream)]
+    assert request.inputs[0].name == "encoded"
+    assert np.array_equal(pixels_of(request)[0], STAMPS.paint(drawn(1), SIZE)[0])
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"", 400), (bytes(9), 400), (bytes(11), 400), (b"\xff" * 10, 400), (bytes(40), 413)]
+)
+def test_what_no_converter_sends_is_refused_and_not_passed_on(door, upstream, body, code):
+    found, text = refused(door, body)
+    assert found == code
+    assert "Cure" in text
+    assert upstream.requests == []
+
+
+def test_what_the_service_says_passes_and_so_does_who_pays(door, upstream):
+    with urllib.request.urlopen(door, timeout=10) as reply:
+        assert json.loads(reply.read()) == metadata(classes=CLASSES)
+    post(door, STAMPS.pack(drawn(1)[0]), {"Authorization": "Bearer sixteen-letters-x", "X-Mine": "1"})
+    assert upstream.requests[-1].headers["authorization"] == "Bearer sixteen-letters-x"
+    assert "x-mine" not in upstream.requests[-1].headers
+    upstream.answer = lambda _: Reply(b'{"error": "busy"}', status=503)
+    assert refused(door, STAMPS.pack(drawn(1)[0]))[0] == 503
+
+
+def test_a_service_that_takes_no_images_or_is_not_there(upstream):
+    upstream.answer = lambda _: Reply(b"[]")
+    with serving(Door(Published(STAMPS, SIZE), upstream.url)) as url:
+        assert refused(f"{url}/v2/models/model", STAMPS.pack(drawn(1)[0]))[0] == 502
+        assert urllib.request.urlopen(f"{url}/v2/models/model", timeout=10).read() == b"[]"
+    with serving(Door(Published(STAMPS, SIZE), "http://127.0.0.1:9/v2/models/other")) as url:
+        assert refused(f"{url}/v2/models/other", STAMPS.pack(drawn(1)[0]))[0] == 502
+    with pytest.raises(UsageError, match="not protected"):
+        Door(Published(STAMPS, SIZE), "http://example.com")
+
+
+def test_the_client_gets_the_same_answer_for_a_few_bytes(release, upstream):
+    photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    published = Published(*read_stamps(verify_release(release.stamps, release.key).read("stamps.json")))
+    with serving(Door(published, upstream.url)) as url:
+        with Client(url, release.stamps, release.key, packed=True, policy=QUICK) as client:
+            few = client.classify(photo)
+        with Client(upstream.url, release.stamps, release.key, policy=QUICK) as client:
+            whole = client.classify(photo)
+    assert (few.sent.encoding, len(few.sent.data)) == ("stamps", 5)  # 16 cells x log2(5) = 37.2 bits
+    assert few.sent.request_bytes == 5
+    assert few.labels == whole.labels
+    first, second = (pixels_of(each.infer_request())[0] for each in asked(upstream))
+    assert np.array_equal(first, second)
+    assert np.array_equal(first, few.sent.payload)
+
+
+def test_packing_needs_published_stamps_of_this_size(release, upstream):
+    with pytest.raises(UsageError, match="no stamps"):
+        Client(upstream.url, release.plain, release.key, packed=True)
+    with pytest.raises(UsageError, match=r"\(32, 32\)"):
+        Client(upstream.url, release.stamps, release.key, packed=True, size=(64, 64))
+
+
+def test_a_payload_that_is_no_stamps_is_not_packed(release, tmp_path):
+    """A release whose graph is not that of its stamps: nothing is sent."""
+    other = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(4)
+    wrong = {**release.contents, "stamps.json": other.published().to_json(SIZE).encode()}
+    made = make_release(tmp_path / "wrong", release.private, contents=wrong)
+    protector = Protector.open(made, release.key).change(None, None, True, "PNG", packed=True)
+    with pytest.raises(CheckFailed, match="nothing was sent"):
+        protector.protect(np.zeros((40, 40, 3), np.uint8))
+
+
+def test_stamps_that_are_none_fail_verification(release, tmp_path):
+    broken = {**release.contents, "stamps.json": b'{"format": "dapter-stamps/1"}'}
+    found = inspect_release(make_release(tmp_path / "broken", release.private, contents=broken), release.key)
+    assert [problem.rule for problem in found.problems] == ["stamps"]
+
+
+def test_the_command_says_what_is_wrong(tmp_path, capsys):
+    (tmp_path / "stamps.json").write_text(STAMPS.to_json(SIZE))
+    where = ["door", "--upstream", "http://127.0.0.1:9", "--stamps"]
+    assert main([*where, str(tmp_path / "nothing.json")]) == 1
+    assert main([*where, str(tmp_path / "stamps.json"), "--max-payloads", "0"]) == 2
+    assert main(["door", "--upstream", "http://example.com", "--stamps", str(tmp_path / "stamps.json")]) == 2
+    assert capsys.readouterr().err.count("Cure") == 3
+
+
+def test_a_door_that_is_not_there(release, upstream):
+    url = upstream.url
+    upstream.answer = lambda received: (
+        Reply(b"{}", status=404) if received.method == "POST" else answer(received, CLASSES)
+    )
+    client = Client(url, release.stamps, release.key, packed=True, policy=QUICK)
+    with client, pytest.raises(ServiceError, match="404"):
+        client.classify(np.zeros((40, 40, 3), np.uint8))
