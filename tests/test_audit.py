@@ -10,7 +10,7 @@ from dapter.attacks.as_is import AsIs
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
-from dapter.defences import build_defence
+from dapter.defences import Task, build_defence
 from dapter.errors import RunError, UsageError
 from dapter.leaks import LEAK
 from dapter.loop import Plan
@@ -74,6 +74,21 @@ def test_every_line_can_be_judged_and_repeated(both_ends):
     assert secrets == {"shape", "image"}
     assert {line.attack for line in pick(both_ends, "ssim")} == {"answer_image", "as_is", "reconstruction"}
     assert pick(both_ends, "reprint_accuracy_colour", attack="as_is")[0].value > 0.9
+
+
+def test_features_of_an_early_layer_leak_all_and_what_was_not_run_is_named(secret_data, service, tmp_path):
+    """An untrained first convolution hides nothing, whatever its values look like."""
+    split = build_defence("split_inference", {"width": 8, "blocks": 0}).setup(0, service, Task.of(secret_data))
+    decoder = Reconstruction(width=8, plan=Plan(epochs=10, batch_size=32, augment=False), learning_rate=1e-2)
+    asked = (READER, BITS, AsIs(), decoder)
+    lines = audit([split], service, secret_data, attacks=asked, root=tmp_path, preset="tiny")
+    assert worst(lines, "shape", "split_inference").value > 0.9
+    assert worst(lines, "image", "split_inference").value > 0.6  # in ten epochs of 320 images
+    (missing,) = pick(lines, "attacks_not_run", "split_inference")
+    assert missing.value == 2
+    assert missing.settings["attack"]["names"][1] == "as_is"
+    assert "inputs bits" in missing.settings["attack"]["names"][0]
+    assert {line.attack for line in pick(lines, "ssim", "split_inference")} == {"answer_image", "reconstruction"}
 
 
 @pytest.mark.parametrize(("write", "reader"), [(lowest_bit, BITS), (one_level, READER)])

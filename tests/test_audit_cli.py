@@ -1,5 +1,6 @@
 """The verbs of the audit as a user meets them; those of two folders are in test_pairs.py."""
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -63,3 +64,26 @@ def test_attacks_that_cannot_be_are_refused(args, message, common, capsys):
 def test_an_audit_of_a_defence_needs_a_service(capsys):
     assert main(["audit", "identity"]) == 2
     assert "no service is named. Cure: --service" in capsys.readouterr().err
+
+
+def test_payloads_go_out_and_guesses_come_back(common, capsys, tmp_path):
+    _, options = common
+    runs = ["--out", str(tmp_path / "runs")]
+    export = ["audit", "constant", *options, *runs, "--secrets", "Eyeglasses", "--export-payloads"]
+    assert main([*export, str(tmp_path / "out")]) == 0
+    assert "Hand out that folder and nothing else" in capsys.readouterr().out
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "`Eyeglasses:0`, `Eyeglasses:1`" in readme
+    ids = pq.read_table(tmp_path / "out" / "test-00000.parquet")["id"].to_pylist()
+    guesses = tmp_path / "guesses.csv"
+    guesses.write_text("id,Eyeglasses:0,Eyeglasses:1\n" + "".join(f"{each},0.5,0\n" for each in ids))
+    assert main(["audit", "--import-guesses", str(guesses), *runs]) == 0
+    said = capsys.readouterr().out
+    assert f"n = {len(ids)}" in said
+    assert "without its floor and ceiling there is no leak" in said
+    guesses.write_text(guesses.read_text() + f"{ids[0]},1,0\n")
+    assert main(["audit", "--import-guesses", str(guesses), *runs]) == 1
+    assert "twice or more" in capsys.readouterr().err
+    assert main([*export, str(tmp_path / "out")]) == 2
+    assert main(["audit", "constant", "--import-guesses", str(guesses)]) == 2
+    assert main(["audit", *options, "--export-payloads", str(tmp_path / "new")]) == 2

@@ -1,9 +1,16 @@
+from pathlib import Path
+
 import pytest
 
+from dapter.attacks import name_of
 from dapter.attacks.as_is import AsIs
 from dapter.attacks.recognition import Recognition
+from dapter.defences import Task, build_defence
 from dapter.errors import UsageError
-from dapter.suites import choose_attacks, describe, select_attacks
+from dapter.plugins import names
+from dapter.subjects import Subject, Tool
+from dapter.suites import choose_attacks, describe, select_attacks, suited
+from dapter.tasks import Asked
 
 
 def test_settings_select_from_the_suite_of_the_preset():
@@ -42,8 +49,35 @@ def test_an_attack_is_told_by_what_is_unusual_about_it():
     assert describe(Recognition("cnn", share=0.1)) == "recognition (family cnn, share 0.1)"
 
 
-def test_without_the_client_part_nobody_is_asked_to_invert_it():
-    every = choose_attacks(("all",), "tiny", white_box=False)
+def subject(data, service, features=False):
+    if features:
+        return Subject(build_defence("split_inference", {"width": 4}).setup(0, service, Task.of(data)), service, data)
+    return Subject(Tool("tool", {name: split.images for name, split in data.splits.items()}), service, data)
+
+
+def test_without_the_client_part_nobody_is_asked_to_invert_it(data, service):
+    tool = subject(data, service)
+    every = choose_attacks(("all",), "tiny", subjects=[tool])
     assert not any("client" in attack.sees for attack in every)
-    with pytest.raises(UsageError, match="client part was not given"):
-        choose_attacks(("inversion",), "tiny", white_box=False)
+    assert suited(every, tool) == every
+    with pytest.raises(UsageError, match="client part was not given, so none that needs it"):
+        choose_attacks(("inversion",), "tiny", subjects=[tool])
+    both = choose_attacks(("inversion",), "tiny", subjects=[tool, subject(data, service, features=True)])
+    assert any("client" in attack.sees for attack in both)
+
+
+def test_features_are_attacked_by_what_takes_them_and_nobody_is_dropped_in_silence(data, service):
+    split = subject(data, service, features=True)
+    every = choose_attacks(("all",), "cpu", subjects=[split])
+    assert every == choose_attacks(("all",), "cpu")
+    chosen = suited(every, split)
+    assert {name_of(attack) for attack in chosen} == set(names("attacks")) - {"as_is", "stolen", "unaware"}
+    assert not any(getattr(attack, "inputs", "") == "bits" for attack in chosen)
+    assert any(getattr(attack, "family", "") == "mlp" for attack in chosen)
+    with pytest.raises(UsageError, match="features are sent, so none"):
+        choose_attacks(("as_is", "unaware"), "tiny", subjects=[split])
+    asked = Asked(split, (split,), tuple(every), (0,), Path(), "cpu")
+    said = " ".join(asked.not_run(split))
+    for attack in {describe(attack) for attack in every} - {describe(attack) for attack in chosen}:
+        assert attack in said
+    assert asked.not_run(subject(data, service)) == []

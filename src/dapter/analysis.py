@@ -16,7 +16,7 @@ from dapter.audit_report import pictures_name
 from dapter.cells import open_cell
 from dapter.errors import MissingExtra, UsageError
 from dapter.evaluate import PICTURES, SAMPLE, SHOWN
-from dapter.features import picture
+from dapter.features import shown as to_look_at
 from dapter.figures import overlay
 from dapter.ideal import ideal_accuracy, times_vanilla
 from dapter.metrics import Estimate, mean_interval, wilson
@@ -173,9 +173,7 @@ def keep_pictures(
     """
     test, seen = subject.data.splits["test"].images[:SHOWN], subject.observe("test").payloads
     assert seen is not None
-    payload = Payload(seen[:SHOWN])
-    size = subject.data.image_size
-    shown = {"original": test, "payload": picture(payload.values, size) if payload.is_features else payload.pixels}
+    shown = {"original": test, "payload": to_look_at(Payload(seen[:SHOWN]), subject.data.image_size)}
     worst = Audited(tuple(found)).worst(IMAGE)
     if worst is not None:
         settings = worst.settings["attack"]

@@ -100,7 +100,7 @@ def run_audit(
     if not subjects or seeds in (0, ()):
         raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
     found = [load_subject(subject, service, data) for subject in subjects]
-    chosen = choose_attacks(attacks, preset, bool(data.readable), any(subject.white_box for subject in found))
+    chosen = choose_attacks(attacks, preset, bool(data.readable), found)
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     manifest = {
         "kind": "audit",
@@ -140,6 +140,7 @@ def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
             found = find_leaks(cells, ends[seed], perfect, constant)
             own += [_line(finding, subject, preset, source) for finding in found]
         yield from own
+        yield from _not_run(asked, subject, source)
         yield from analyse(subject, own, root, preset, source)
         yield from _minutes(asked, subject, source)
         keep_pictures(subject, own, asked.attacks_on(subject), root, run)
@@ -179,6 +180,14 @@ def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measu
 def _environment() -> dict[str, Any]:
     """What the cells were computed with."""
     return environment() if pick_device().type == "cuda" else {**environment(), "threads": 1}
+
+
+def _not_run(asked: Asked, subject: Subject, source: str) -> Iterator[Measurement]:
+    """How many attacks were not run on a subject because it sends features, and which; nothing for images."""
+    names = asked.not_run(subject)
+    if names:
+        about = {"attack": {"names": names}}
+        yield report(subject, about, measure="attacks_not_run", value=len(names), preset=asked.preset, source=source)
 
 
 def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measurement]:

@@ -42,6 +42,10 @@ class Audit:
     """The scale of the attacks: tiny (a try), cpu (two cores), paper (a GPU)."""
     workers: int | None = None
     """Processes that attack, each on one thread. Default: one for each core, 1 when there is a GPU."""
+    export_payloads: Path | None = None
+    """Attack nothing: write what the run sends into this new folder, for others to attack; test secrets stay here."""
+    import_guesses: tuple[Path, ...] = ()
+    """Attack nothing: score these files, which others sent back for such a folder."""
     out: Path = Path("runs")
     """Where run folders are kept."""
 
@@ -51,7 +55,13 @@ class Audit:
         Raises:
             UsageError: nothing to attack, or options that do not belong together.
         """
+        if self.import_guesses:
+            self._score()
+            return
         self._check()
+        if self.export_payloads is not None:
+            self._export(self.export_payloads)
+            return
         from dapter.audit import run_audit
         from dapter.evaluate import RESULTS
         from dapter.report import write_report
@@ -72,10 +82,37 @@ class Audit:
         )
         found = [Measurement.from_record(line) for line in done.read_lines(RESULTS)]
         print(leak_table(found))
-        for line in [*_missing(given), *_minutes(found)]:
+        for line in [*_missing(given), *_not_run(found), *_minutes(found)]:
             print(line)
         print(f"Every figure is in {done.path / RESULTS}")
         print(f"The report is {write_report([done], done.path / 'report.html')}")
+
+    def _export(self, folder: Path) -> None:
+        """Write a benchmark for others."""
+        from dapter.hidden import export_benchmark
+        from dapter.subjects import load_subject
+
+        if len(self.subjects) != 1:
+            raise UsageError("--export-payloads writes what one run sends. Cure: name one run folder of `dapter train`")
+        data = self.data.load(self.secrets)
+        key = export_benchmark(load_subject(self.subjects[0], self.service.load(), data), folder, self.out)
+        print(f"The benchmark is {folder}; its README.md says what is asked. Hand out that folder and nothing else.")
+        print(f"The test secrets are kept in {key.path}. `dapter audit --import-guesses FILE` scores what comes back.")
+
+    def _score(self) -> None:
+        """Score what others sent back."""
+        if self.subjects or self.originals or self.protected or self.export_payloads:
+            raise UsageError("--import-guesses knows by the ids what was attacked. Cure: name the files, and --out")
+        from dapter.guesses import score_guesses
+        from dapter.tables import describe, leak_table
+
+        for file in self.import_guesses:
+            found = score_guesses(file, self.out, f"dapter {' '.join(sys.argv[1:])}")
+            print(f"{file}\n{leak_table(found)}")
+            for line in found:
+                print(f"{line.secret}: {describe(line)}")
+            if all(line.leak is None for line in found):
+                print(f"No audit of this defence is below {self.out}: without its floor and ceiling there is no leak")
 
     def _check(self) -> None:
         folders = (self.originals, self.protected)
@@ -127,6 +164,14 @@ def _missing(given: "Subject | None") -> Iterator[str]:
         )
 
 
+def _not_run(found: Sequence["Measurement"]) -> list[str]:
+    """Which attacks were not run on defences that send features, in plain words."""
+    from dapter.audit_lines import variants
+    from dapter.audit_words import not_run
+
+    return [said for each in variants(found) for said in not_run(each)]
+
+
 def _minutes(found: Sequence["Measurement"]) -> list[str]:
     """What the audit took of processors."""
     from dapter.tables import text
@@ -168,7 +213,7 @@ class Attack:
         """
         from dapter.cells import open_cell, run_cell
         from dapter.subjects import load_subject
-        from dapter.suites import describe, select_attacks
+        from dapter.suites import describe, select_attacks, suited
         from dapter.workers import one_thread
 
         if strange := [each for each in self.settings if "=" not in each]:
@@ -177,7 +222,10 @@ class Attack:
         if chosen[0].goal == "secrets" and not self.secrets:
             raise UsageError(f"{self.name} wants secret labels. Cure: name them with --secrets")
         subject = load_subject(self.subject, self.service.load(), self.data.load(self.secrets))
-        for attack in chosen:
+        allowed = suited(chosen, subject)
+        if not allowed:
+            raise UsageError(f"{self.name} takes payloads for images, and {self.subject} sends features. Cure: another")
+        for attack in allowed:
             with one_thread():
                 cell = run_cell(attack, subject, self.seed, self.out)
             print(f"{describe(attack)}: {open_cell(attack, subject, self.seed, self.out).path}")

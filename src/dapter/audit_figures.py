@@ -13,6 +13,12 @@ from dapter.types import Measurement
 SHOWN = 10
 """Attacks that a figure of leaks shows, at most: the strongest."""
 
+FEW = 4
+"""Defences that a frontier tells by colours and words; of more it numbers the points."""
+
+COLUMNS = 3
+"""Of the legend of numbers."""
+
 _MEASURES = ("target_accuracy", LEAK, "ssim", "entropy_bits")
 """The panels over a dial, as far as they were measured."""
 
@@ -140,7 +146,8 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
     """Target accuracy over the worst leak of any secret, as SVG: a mark a defence, a point each value of its dial.
 
     A point is the mean over the seeds, its bars reach from the smallest to the largest; beside it stands the dial,
-    and the bits that the payload carries beyond the answer where they were counted. Up and to the left is better.
+    and the bits that the payload carries beyond the answer where they were counted; of more than FEW defences their
+    number. Up and to the left is better.
 
     Raises:
         UsageError: nothing has both an accuracy and a leak.
@@ -149,7 +156,8 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
     if not shown:
         raise UsageError("no defence has both an accuracy and a leak. Cure: give the lines of an audit")
     defences = list(dict.fromkeys(each.defence for each in shown))
-    with drawing(3.6) as (figure, save):
+    many = len(defences) > FEW
+    with drawing(3.6 + many * 0.2 * (len(defences) / COLUMNS + 1)) as (figure, save):
         axes = figure.subplots()
         for place, defence in enumerate(defences):
             ink, mark = colour(SERIES[place % len(SERIES)]), MARKS[place % len(MARKS)]
@@ -159,8 +167,10 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
             for each, (x, y) in zip(own, points, strict=True):
                 bars = [_range(_leaks(each), 1), _range(each.figures("target_accuracy"), 100)]
                 axes.errorbar([x], [y], bars[1], bars[0], fmt=mark, color=ink, markersize=5, elinewidth=1, capsize=2)
-                axes.annotate(_beside(each), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=ink)
-            axes.plot([], [], marker=mark, linestyle="", color=ink, label=defence)
+                word = str(place + 1) if many else _beside(each)
+                axes.annotate(word, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=ink)
+            label = f"{place + 1} {defence.replace('_', ' ')}" if many else defence
+            axes.plot([], [], marker=mark, linestyle="", color=ink, label=label)
         for original in {round(100 * mean(each.figures("target_accuracy_original")), 1) for each in shown
                          if each.figures("target_accuracy_original")}:  # fmt: skip
             axes.axhline(original, color=colour("muted"), linestyle="--", linewidth=1)
@@ -169,7 +179,10 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
         axes.set_xlabel("worst leak of any secret")
         axes.set_title("accuracy of the answer, %", loc="left")
-        legend(axes)
+        if many:
+            figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=COLUMNS, labelcolor=colour("ink"))
+        else:
+            legend(axes)
         return save()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from dapter.tables import DIALS, TOLD, how, lost, number, pick, plain, targets
 from dapter.types import Measurement
 
-BESIDE = ("attack", "classifier", "study", "subject")
+BESIDE = ("attack", "classifier", "service_changed", "study", "subject")
 """Settings of a line that are not of its defence: how it was attacked, and for which study."""
 
 IMAGE, LEAK = "image", "leak"

@@ -9,6 +9,7 @@ import numpy as np
 from dapter.attacks import Attack, Sealed, name_of
 from dapter.checks import still_improving
 from dapter.evaluate import PICTURES, SHOWN
+from dapter.features import shown
 from dapter.judge import find_judge
 from dapter.leaks import Cell
 from dapter.loop import CHECKPOINT, CURVE
@@ -16,7 +17,7 @@ from dapter.runs import Run, fingerprint, write_npz
 from dapter.scoring import SAMPLE, Score, likeness, score_images, score_secrets
 from dapter.spent import noted
 from dapter.subjects import Subject, head
-from dapter.types import Guess, Observed
+from dapter.types import Guess, Observed, Payload
 
 SCORES = "scores.jsonl"
 """In the folder of a cell: its scores on val and test."""
@@ -72,11 +73,11 @@ def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[
     n = attack.most() or (SAMPLE if attack.goal == "image" else None)
     outcome = attack.run(subject.view(n), Sealed(lambda: head(subject.observe("test"), n)), seed, run)
     if outcome.test.images is not None:
-        payloads = subject.observe("test").payloads
-        assert payloads is not None
-        originals = subject.data.splits["test"].images
-        shown = {"original": originals, "payload": payloads, "restored": outcome.test.images}
-        write_npz(run.path / PICTURES, **{name: images[:SHOWN] for name, images in shown.items()})
+        seen = subject.observe("test").payloads
+        assert seen is not None
+        payloads = shown(Payload(seen[:SHOWN]), subject.data.image_size)
+        originals, restored = (images[:SHOWN] for images in (subject.data.splits["test"].images, outcome.test.images))
+        write_npz(run.path / PICTURES, original=originals, payload=payloads, restored=restored)
     if outcome.val.images is not None:
         write_npz(run.path / LIKENESS, val=likeness(outcome.val.images, subject.data.splits["val"]))
     found = []

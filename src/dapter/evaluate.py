@@ -9,7 +9,7 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
-from dapter.features import pack, picture
+from dapter.features import pack, shown
 from dapter.imagefile import encode, open_image
 from dapter.metrics import Estimate
 from dapter.processes import from_first, pick_device
@@ -68,8 +68,7 @@ def _read_or_measure(run: Run, defence: Defence, service: Service, data: Data, s
         defence, service, data, seed=manifest["seed"], preset=manifest["preset"], source=source, code=manifest["code"]
     )
     test = data.splits["test"].head(SHOWN)
-    shown = defence.protect(test.images, seed=NOISE_SEED)
-    seen = picture(shown.values, data.image_size) if shown.is_features else shown.pixels
+    seen = shown(defence.protect(test.images, seed=NOISE_SEED), data.image_size)
     write_npz(run.path / PICTURES, original=test.images, payload=seen)
     run.write_lines(RESULTS, [entry.record() for entry in measured])
     return measured

@@ -5,6 +5,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dapter.errors import DataError
+from dapter.types import Payload
 
 NAME = "payload"
 
@@ -28,6 +29,11 @@ def unpack(content: bytes) -> np.ndarray:
     if found.dtype != np.float16 or found.ndim != 3:
         raise DataError(f"features must be float16 (h, w, C), not {found.dtype} {found.shape}. Cure: send what `pack`")
     return found
+
+
+def shown(payload: Payload, size: tuple[int, int]) -> np.ndarray:
+    """A payload to look at, uint8 (N, H, W, 3): as it is, or `picture` of its features."""
+    return picture(payload.values, size) if payload.is_features else payload.pixels
 
 
 def picture(features: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from dapter import defences
 from dapter.data import Data
-from dapter.defences import Defence, build_defence
+from dapter.defences import Defence, Task, build_defence
 from dapter.errors import UsageError
 from dapter.plugins import names
 from dapter.processes import pick_device
@@ -92,6 +92,11 @@ class Subject:
         return not isinstance(self.defence, Tool)
 
     @property
+    def sends_features(self) -> bool:
+        """Whether its payloads are features, and no images."""
+        return not isinstance(self.defence, Tool) and self.defence.sends == "features"
+
+    @property
     def trained(self) -> bool:
         """Whether its client part has weights."""
         return not isinstance(self.defence, Tool) and any(True for _ in self.defence.client().parameters())
@@ -112,8 +117,8 @@ class Subject:
         if self.service is not None:
             self.service.to(pick_device())
         if isinstance(self.defence, Tool):
-            pixels = self.defence.payloads[split]
-            return Observed(pixels, self.ask(pixels))
+            images = self.defence.payloads[split]
+            return Observed(images, self.ask(images))
         self.defence.learner.nets.to(pick_device())
         noise = derive_seed(self.seed or 0, "noise", split)
         payload = self.defence.protect(self.data.splits[split].images, noise)
@@ -124,16 +129,16 @@ class Subject:
     def _kept(self, folder: Path, split: str) -> Observed:
         """From the folder; converted and put there by whoever comes first."""
         folder.mkdir(parents=True, exist_ok=True)
-        pixels, answers = folder / f"{split}.npy", folder / f"{split}.npz"
+        payloads, answers = folder / f"{split}.npy", folder / f"{split}.npz"
         with Run(folder).lock():
             if not answers.exists():
                 seen = self._send(split)
                 assert seen.payloads is not None
                 assert seen.answers is not None
-                keep_array(seen.payloads, pixels)
+                keep_array(seen.payloads, payloads)
                 write_npz(answers, **seen.answers.logits)
         with np.load(answers) as logits:
-            return Observed(open_array(pixels), Answer(dict(logits)))
+            return Observed(open_array(payloads), Answer(dict(logits)))
 
     def view(self, val: int | None) -> View:
         """All that a threat model can grant; `val` images of the validation split, None: all."""
@@ -168,7 +173,7 @@ def load_subject(subject: Run | Path | str | Defence | Subject, service: Service
             raise UsageError("this subject has a service and data of its own. Cure: give the audit the same ones")
         return subject
     if isinstance(subject, str) and subject in names("defences"):
-        subject = build_defence(subject, {}).setup()
+        subject = build_defence(subject, {}).setup(0, service, Task.of(data))
         if subject.learner.optimizers:
             raise UsageError(f"{defences.name_of(subject)} is not trained. Cure: `dapter train`, then audit its run")
     if isinstance(subject, Defence):

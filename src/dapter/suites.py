@@ -1,7 +1,7 @@
 """Which attacks an audit runs, with which settings."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,18 +9,22 @@ from dapter.attacks import Attack, name_of
 from dapter.cells import attack_key, is_floor
 from dapter.errors import UsageError
 from dapter.plugins import find, names
+from dapter.subjects import Subject
 from dapter.tables import plain
 from dapter.types import PRESETS
 
 
 def choose_attacks(
-    attacks: Sequence[str | Attack], preset: str, secrets: bool = True, white_box: bool = True
+    attacks: Sequence[str | Attack], preset: str, secrets: bool = True, subjects: Sequence[Subject] = ()
 ) -> list[Attack]:
     """The attacks with their settings, after the floors of what they are after; as for `audit`.
 
     Args:
         secrets: whether there are secret labels to attack.
-        white_box: whether there is a client part to know.
+        subjects: what is attacked; an attack that needs the client part is left out where none of them has one.
+
+    Raises:
+        UsageError: no such attack, or none is left.
     """
     every = [attack for name in names("attacks") for attack in _suite(name, preset)]
     wanted: list[Attack] = []
@@ -32,13 +36,24 @@ def choose_attacks(
         else:
             wanted += _suite(attack, preset)
     wanted = [attack for attack in wanted if secrets or attack.goal != "secrets"]
+    white_box = not subjects or any(subject.white_box for subject in subjects)
     wanted = [attack for attack in wanted if white_box or "client" not in attack.sees]
-    if not wanted:
+    left = wanted if not subjects else [each for subject in subjects for each in suited(wanted, subject)]
+    if not left:
         reach = "" if white_box else "; the client part was not given, so none that needs it"
+        reach += "; features are sent, so none that takes payloads for images" if wanted else ""
         raise UsageError(f"nothing to attack. Cure: name an attack, and for recognition the data's secrets{reach}")
     goals = {attack.goal for attack in wanted}
     floors = [attack for attack in every if is_floor(attack) and attack.goal in goals]
     return list({attack_key(attack): attack for attack in (*floors, *wanted)}.values())
+
+
+def suited(attacks: Iterable[Attack], subject: Subject) -> list[Attack]:
+    """The attacks that what is known of a subject allows; each as features are attacked, where it sends these."""
+    allowed = [attack for attack in attacks if subject.white_box or "client" not in attack.sees]
+    if subject.sends_features:
+        allowed = [each for attack in allowed if (each := attack.on_features()) is not None]
+    return list({attack_key(attack): attack for attack in allowed}.values())
 
 
 def select_attacks(name: str, preset: str, settings: Mapping[str, str]) -> list[Attack]:

@@ -11,7 +11,7 @@ from dapter.defences import Defence
 from dapter.necessity import train_alone
 from dapter.runs import Run
 from dapter.subjects import Subject
-from dapter.suites import describe
+from dapter.suites import describe, suited
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,18 @@ class Asked:
 
     def attacks_on(self, subject: Subject) -> list[Attack]:
         """Those that what is known of the subject allows."""
-        return [attack for attack in self.attacks if subject.white_box or "client" not in attack.sees]
+        return suited(self.attacks, subject)
+
+    def not_run(self, subject: Subject) -> list[str]:
+        """Those that take payloads for images, in words, where the subject sends features; and what ran instead."""
+        if not subject.sends_features:
+            return []
+        pairs = [(attack, attack.on_features()) for attack in self.attacks]
+        return [
+            describe(attack) if other is None else f"{describe(attack)}, but {describe(other)}"
+            for attack, other in pairs
+            if other != attack
+        ]
 
     def check_alone(self, subject: Subject) -> Run | None:
         """The training of its necessity check, done by whoever comes first; None if it has nothing to check."""

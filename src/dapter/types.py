@@ -89,12 +89,17 @@ class Observed:
     """What an attacker sees of the images that it attacks; None: its threat model does not grant it.
 
     Attributes:
-        payloads: what left the device, uint8 (N, H, W, 3).
+        payloads: what left the device, the values of a Payload: uint8 (N, H, W, 3), or features float16 (N, h, w, C).
         answers: of the service to these payloads.
     """
 
     payloads: np.ndarray | None = None
     answers: Answer | None = None
+
+    @property
+    def is_features(self) -> bool:
+        """Whether the payloads are features, and no images."""
+        return self.payloads is not None and self.payloads.dtype == np.float16
 
 
 @dataclass(frozen=True)
@@ -127,8 +132,8 @@ class View:
         val: the images to choose by.
         classes: for each secret label, the number of its values.
         mirror: whether a mirrored image keeps its labels.
-        client: the client part (white box): float tensor (N, 3, H, W) in [0, 1] to the same, before rounding;
-            differentiable, but for choices that it makes; None: not granted.
+        client: the client part (white box): float tensor (N, 3, H, W) in [0, 1] to the same, or to features
+            (N, C, h, w), before rounding; differentiable, but for choices that it makes; None: not granted.
     """
 
     train: Known

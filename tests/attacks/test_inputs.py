@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from dapter.attacks._inputs import INPUTS, Standardise, StandardiseAnswer, answer_values
+from dapter.attacks._inputs import INPUTS, LOUDEST, Standardise, StandardiseAnswer, answer_values
 from dapter.batches import to_float
 from dapter.errors import UsageError
 from dapter.types import Answer
@@ -35,6 +35,30 @@ def test_bits_are_exact(faint):
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_a_constant_payload_stays_finite(inputs):
     assert prepare(inputs, np.full((4, 8, 8, 3), 128, np.uint8)).isfinite().all()
+
+
+def test_a_faint_channel_of_features_becomes_as_plain_as_a_loud_one():
+    features = np.random.default_rng(0).normal(0, [1000, 1, 1e-4], (200, 4, 4, 3)).astype(np.float16)
+    for inputs in ("residue", "whitened"):
+        assert prepare(inputs, features).std(dim=(0, 2, 3)) == pytest.approx(np.ones(3), abs=0.05)
+    assert np.array_equal(prepare("raw", features).permute(0, 2, 3, 1).numpy(), features.astype(np.float32))
+
+
+@pytest.mark.parametrize("inputs", ["residue", "whitened"])
+def test_features_that_hardly_ever_move_stay_small_and_finite(inputs):
+    features = np.zeros((50, 8, 8, 4), np.float16)
+    features[..., 1] = 60000
+    features[..., 2] = 0.1234
+    features[0, 0, 0, 3] = 60000
+    found = prepare(inputs, features)
+    assert found.abs().max() <= LOUDEST
+    assert found[:, :3].abs().max() < 0.2
+    assert found[0, 3, 0, 0] > 5 * found[1:, 3].abs().max()
+
+
+def test_features_have_no_bits():
+    with pytest.raises(UsageError, match="inputs residue"):
+        Standardise("bits", np.zeros((2, 4, 4, 3), np.float16))
 
 
 def test_an_unknown_standardisation_is_refused(faint):

@@ -52,6 +52,21 @@ def attack(settings, client, folder, val=VAL):
     return settings.run(view, Sealed(lambda: Observed(convert(client, TEST))), 0, Run(folder))
 
 
+def features(images):
+    """Sixteen channels, half as large, and one that is always 0."""
+    weight = torch.randn(17, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+    found = nn.functional.conv2d(images, weight, stride=2, padding=1)
+    return torch.cat([found[:, :16], nn.functional.relu(found[:, 16:] - 100)], dim=1)
+
+
+def attack_features(settings, client, folder):
+    def send(images):
+        return client(to_float(images, torch.device("cpu"))).permute(0, 2, 3, 1).half().numpy()
+
+    view = View(Known(send(TRAIN), None, TRAIN), Known(send(VAL), None, VAL), {}, client=client)
+    return settings.run(view, Sealed(lambda: Observed(send(TEST))), 0, Run(folder)).test.images
+
+
 def mean_image():
     return np.stack([TRAIN.mean(axis=0).round().astype(np.uint8)] * len(TEST))
 
@@ -73,6 +88,18 @@ def test_a_constant_payload_gives_the_mean_image_and_no_more(settings, tmp_path)
     outcome = attack(replace(settings, steps=20, plan=replace(PLAN, epochs=1)), constant, tmp_path)
     assert np.abs(outcome.test.images.astype(int) - mean_image()).max() <= 1  # the rounding of a half
     assert (outcome.test.images == outcome.test.images[:1]).all()
+
+
+def test_features_are_inverted(tmp_path):
+    restored = attack_features(PIXELS, features, tmp_path)
+    assert metrics.psnr(restored, TEST).min() > 24
+    assert metrics.ssim(restored, TEST).mean() > 0.9
+
+
+def test_features_without_a_gradient_are_inverted_through_an_imitation(tmp_path):
+    settings = replace(DEEP, steps=60, plan=replace(PLAN, epochs=20))
+    restored = attack_features(settings, lambda images: (features(images) * 2).round() / 2, tmp_path)
+    assert metrics.ssim(restored, TEST).mean() > metrics.ssim(mean_image(), TEST).mean() + 0.15
 
 
 def test_it_chooses_without_the_truth(tmp_path):

@@ -10,8 +10,8 @@ import pytest
 from dapter import plugins
 from dapter.attacks import Attack, Sealed, name_of
 from dapter.cells import Subject
-from dapter.defences import build_defence
-from dapter.errors import CheckFailed
+from dapter.defences import Task, build_defence
+from dapter.errors import CheckFailed, UsageError
 from dapter.loop import Plan
 from dapter.runs import Run
 from dapter.types import PRESETS, SEES, Observed
@@ -20,18 +20,32 @@ from planted import make_secret_data
 FIELDS = ("payloads", "answers", "originals", "secrets")
 
 
+def make_subject(defence, service, data):
+    defence = build_defence(defence, {"width": 4} if defence == "split_inference" else {})
+    return Subject(defence.setup(0, service, Task.of(data)), service, data)
+
+
 @pytest.fixture(scope="module")
 def subject(service):
-    return Subject(build_defence("identity", {}).setup(), service, make_secret_data(counts=(48, 32, 24)))
+    return make_subject("identity", service, make_secret_data(counts=(48, 32, 24)))
+
+
+@pytest.fixture(scope="module")
+def features(service):
+    """What sends features of 4 channels, half as large as the image."""
+    return make_subject("split_inference", service, make_secret_data(counts=(48, 32, 24)))
 
 
 @pytest.fixture(params=plugins.names("attacks"))
 def attack(request):
     """The first setting of the tiny suite, trained for an epoch."""
-    first = plugins.find("attacks", request.param).suite("tiny")[0]
-    if not hasattr(first, "plan"):
-        return first
-    return dataclasses.replace(first, plan=Plan(epochs=1, batch_size=16, bfloat16=False, augment=first.plan.augment))
+    return short(plugins.find("attacks", request.param).suite("tiny")[0])
+
+
+def short(attack):
+    if not hasattr(attack, "plan"):
+        return attack
+    return dataclasses.replace(attack, plan=Plan(epochs=1, batch_size=16, bfloat16=False, augment=attack.plan.augment))
 
 
 def attack_subject(attack, subject, folder, seed=0):
@@ -56,11 +70,29 @@ def test_its_suites_and_settings_are_sound(name):
             assert isinstance(each, Attack)
             assert name_of(each) == name
             assert isinstance(each.on_originals(), kind)
+            other = each.on_features()
+            if other is not None:
+                assert isinstance(other, kind)
+                assert other.on_features() == other
+                assert other.on_originals() == each.on_originals() or each.goal == "image"
             assert json.loads(json.dumps(each.settings())) == each.settings()
 
 
 def test_it_guesses_at_every_image(attack, subject, tmp_path):
-    outcome = attack_subject(attack, subject, tmp_path)
+    check_guesses(attack, attack_subject(attack, subject, tmp_path))
+
+
+def test_it_guesses_from_features_or_says_that_they_are_nothing_to_it(attack, features, tmp_path):
+    assert features.observe("val").payloads.dtype == np.float16
+    other = attack.on_features()
+    if other != attack:
+        with pytest.raises(UsageError, match="but these are features"):
+            attack_subject(attack, features, tmp_path / "refused")
+    if other is not None:
+        check_guesses(other, attack_subject(other, features, tmp_path / "run"))
+
+
+def check_guesses(attack, outcome):
     for guess, n in ((outcome.val, 32), (outcome.test, 24)):
         if attack.goal == "image":
             assert guess.images.shape == (n, 16, 16, 3)

@@ -4,12 +4,14 @@ import torch
 from dapter.errors import UsageError
 from dapter.nets.decoders import DECODERS, DenseDecoder, PatchCritic, SparseLinear, build_decoder
 
+SIZE = (16, 16)
+
 
 @pytest.mark.parametrize("size", [(16, 16), (30, 47), (9, 70)])
 @pytest.mark.parametrize("family", DECODERS)
 def test_a_decoder_gives_an_image_of_the_same_size(family, size):
     torch.manual_seed(0)
-    net = build_decoder(family, 24, 4, 4, size).eval()
+    net = build_decoder(family, 24, 4, 4, size, size).eval()
     images, answer = torch.rand(2, 24, *size, requires_grad=True), torch.rand(2, 4, requires_grad=True)
     restored = net(images, answer)
     assert restored.shape == (2, 3, *size)
@@ -19,9 +21,22 @@ def test_a_decoder_gives_an_image_of_the_same_size(family, size):
     assert answer.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("size", [(16, 16), (8, 5), (1, 1), (40, 40)])
+@pytest.mark.parametrize("family", DECODERS)
+def test_features_of_any_size_give_an_image(family, size):
+    torch.manual_seed(0)
+    net = build_decoder(family, 6, 2, 4, size, (16, 20)).eval()
+    features, answer = torch.randn(2, 6, *size, requires_grad=True), torch.rand(2, 2, requires_grad=True)
+    restored = net(features, answer)
+    assert restored.shape == (2, 3, 16, 20)
+    restored.square().sum().backward()
+    assert features.grad.abs().sum(dim=(0, 2, 3)).min() > 0
+    assert answer.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("family", ["deconvolution", "dense", "sparse"])
 def test_depth_adds_layers(family):
-    shallow, deep = (len(list(build_decoder(family, 3, 2, 2, (16, 16), depth).parameters())) for depth in (1, 3))
+    shallow, deep = (len(list(build_decoder(family, 3, 2, 2, SIZE, SIZE, depth).parameters())) for depth in (1, 3))
     assert deep > shallow
 
 
@@ -35,7 +50,7 @@ def test_a_sparse_layer_sees_a_share_of_the_values_and_keeps_to_it():
 
 
 def test_large_images_do_not_make_dense_decoders_larger():
-    small, large = (DenseDecoder(3, 2, 1, size, 1) for size in ((64, 64), (224, 224)))
+    small, large = (DenseDecoder(3, 2, 1, size, size, 1) for size in ((64, 64), (224, 224)))
     assert sum(value.numel() for value in small.parameters()) == sum(value.numel() for value in large.parameters())
 
 
@@ -48,8 +63,9 @@ def test_the_critic_scores_patches_of_payload_and_image():
     scores[0].sum().backward()
     assert images.grad[0].any()
     assert not images.grad[1].any()
+    assert critic(torch.rand(2, 24, 4, 5), images).shape == scores.shape
 
 
 def test_an_unknown_family_is_refused():
     with pytest.raises(UsageError, match="There are: symmetric"):
-        build_decoder("lstm", 3, 2, 4, (16, 16))
+        build_decoder("lstm", 3, 2, 4, SIZE, SIZE)

@@ -7,7 +7,7 @@ from dapter.nets.recognisers import RECOGNISERS, build_recogniser
 HEADS = {"class": 10, "Smiling": 2}
 
 
-@pytest.mark.parametrize("size", [(16, 16), (32, 32), (30, 47), (96, 80)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 8), (16, 16), (32, 32), (30, 47), (96, 80)])
 @pytest.mark.parametrize("family", RECOGNISERS)
 def test_a_recogniser_scores_every_secret(family, size):
     net = build_recogniser(family, 3, 4, HEADS, 4, size).eval()

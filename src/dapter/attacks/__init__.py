@@ -76,6 +76,13 @@ class Attack(abc.ABC):
                 as `loop.CURVE` is what `checks.still_improving` reads.
         """
 
+    def on_features(self) -> Self | None:
+        """The attack on payloads that are features: itself, but for settings that only suit images.
+
+        None: it takes payloads for images, so features are nothing to it. What it gives has the same `on_originals`.
+        """
+        return self
+
     def on_originals(self) -> Self:
         """The attack whose score on originals tells the ceiling: itself, but for settings that only suit payloads."""
         return self
@@ -98,11 +105,13 @@ class Attack(abc.ABC):
 
         Raises:
             CheckFailed: the attack touched the images under attack too early, or its guesses are malformed.
-            UsageError: it used what it does not see.
+            UsageError: it used what it does not see, or it takes payloads for images where they are features.
         """
         if not self.sees <= set(SEES):
             raise UsageError(f"an attack cannot see {sorted(self.sees - set(SEES))}. Cure: name some of {SEES}")
         view = view.restrict(self.sees)
+        if view.val.is_features and self.on_features() != self:
+            raise UsageError(f"{name_of(self)} takes payloads for images, but these are features. Cure: `on_features`")
         seed = derive_seed(seed, "attack")
         torch.manual_seed(seed)
         guess = self._learn(view, seed, run)

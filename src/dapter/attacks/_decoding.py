@@ -22,12 +22,10 @@ class Restorer(nn.Module):
     def __init__(self, view: View, inputs: Inputs, family: str, width: int, depth: int = 2) -> None:
         super().__init__()
         payloads = granted(view.train.payloads)
-        height, length = payloads.shape[1:3]
+        sizes = [images.shape[1:3] for images in (payloads, granted(view.train.originals))]
         self.standardise = Standardise(inputs, payloads)
         self.scale = StandardiseAnswer(granted(view.train.answers))
-        self.decoder = build_decoder(
-            family, self.standardise.channels, self.scale.values, width, (height, length), depth
-        )
+        self.decoder = build_decoder(family, self.standardise.channels, self.scale.values, width, *sizes, depth)
 
     def forward(self, images: Tensor, answer: Tensor) -> Tensor:
         """Restored originals, float (N, 3, H, W) in [0, 1]."""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from dapter.attacks import granted
 from dapter.attacks._inputs import SAMPLE
@@ -17,13 +18,13 @@ from dapter.attacks._training import train_net
 from dapter.batches import Batch, to_float
 from dapter.data import Split
 from dapter.loop import Plan
-from dapter.nets.decoders import build_decoder
+from dapter.nets.decoders import Unet
 from dapter.processes import pick_device
 from dapter.runs import Run
 from dapter.types import View
 
 Client = Callable[[Tensor], Tensor]
-"""Float (N, 3, H, W) in [0, 1] to the same."""
+"""Float (N, 3, H, W) in [0, 1] to the same, or to features (N, C, h, w)."""
 
 NOISE = 0.1
 """Deviation of the noise with which an imitation is trained."""
@@ -45,21 +46,24 @@ def imitate(client: Client, known: View, scale: Tensor, width: int, plan: Plan, 
     """A U-Net trained to convert as the client part does; differentiable, frozen, in evaluation mode.
 
     It learns on the way that a search takes, not only at its end: on originals faded towards their mean, with noise.
+    Features are the mean over the part of the picture that each stands for, in units of `scale`.
 
     Args:
-        known: originals to train on and to choose by.
-        scale: of payloads, (1, 3, 1, 1): the unit of distances.
+        known: originals to train on and to choose by, with their payloads.
+        scale: of payloads, (1, C, 1, 1): the unit of distances.
         width: of the U-Net.
         run: a folder for it alone.
     """
     train, val = (Split(granted(part.originals), {}) for part in (known.train, known.val))
-    height, length = train.images.shape[1:3]
-    net = build_decoder("unet", 3, 0, width, (height, length))
+    size, channels = granted(known.train.payloads).shape[1:3], scale.shape[1]
+    net = Unet(3, channels, width)
     mean = mean_image(train.images)
 
     def convert(images: Tensor) -> Tensor:
-        converted: Tensor = net(images * 2 - 1, images.new_empty(len(images), 0))
-        return converted
+        converted: Tensor = net(images * 2 - 1).float()
+        if known.train.is_features:
+            return F.adaptive_avg_pool2d(converted, size) * scale
+        return torch.sigmoid(converted)
 
     def loss(batch: Batch) -> Tensor:
         share = torch.rand_like(batch.images[:, :1, :1, :1])

@@ -13,17 +13,33 @@ from dapter.types import Answer
 Inputs = Literal["raw", "residue", "whitened", "bits"]
 INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 SAMPLE = 5000
-"""Payloads that statistics are computed from."""
+"""Payloads that statistics are computed from, at most."""
+
+VALUES = 40_000_000
+"""Values of features that statistics are computed from, at most; bounds memory."""
+
+LEAST = {"images": 0.1 / 255, "features": 0.1 * 2.0**-24}
+"""A tenth of the smallest step of an 8-bit image in [0, 1], and of a float16: no channel deviates less."""
+
+NOISE = 1e-6
+"""Share of a mean of features that its own rounding may be; one step of one float16 deviates more."""
+
+LOUDEST = 30.0
+"""Deviations at which features are cut off: of a channel that is nearly always 0, the rest deviate far more."""
 
 
 class Standardise(nn.Module):
-    """Prepare payloads: float (N, 3, H, W) in [0, 1] to float (N, channels, H, W).
+    """Prepare payloads: images, float (N, 3, H, W) in [0, 1], or features (N, C, h, w), to as many in each channel.
 
     Args:
-        inputs: `raw`: to [-1, 1]. `residue`: what is left beside the mean colour, scaled to a deviation of 1 over
-            the training payloads: faint residue becomes plain. `whitened`: the same for each image by itself.
-            `bits`: the eight bit planes of each channel as -1 and 1: what hides in the lowest bit becomes plain.
-        payloads: of the training images, uint8 (N, H, W, 3).
+        inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
+            channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain. `whitened`:
+            the same for each payload by itself. `bits`: the eight bit planes of each channel of an image as -1 and 1:
+            what hides in the lowest bit becomes plain.
+        payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
+
+    Raises:
+        UsageError: no such standardisation, or bits of features.
     """
 
     mean: Tensor
@@ -33,29 +49,47 @@ class Standardise(nn.Module):
         super().__init__()
         if inputs not in INPUTS:
             raise UsageError(f"inputs {inputs!r} is none of {', '.join(INPUTS)}")
+        self.features = payloads.dtype != np.uint8
+        if self.features and inputs == "bits":
+            raise UsageError("features have no bits that mean something. Cure: inputs residue")
         self.inputs = inputs
-        sample = payloads[:SAMPLE].reshape(-1, 3).astype(np.float64) / 255
-        self.register_buffer("mean", torch.tensor(sample.mean(axis=0), dtype=torch.float32).view(1, 3, 1, 1))
-        floored = sample.std(axis=0).clip(min=0.1 / 255)
-        self.register_buffer("std", torch.tensor(floored, dtype=torch.float32).view(1, 3, 1, 1))
+        self.least = LEAST["features" if self.features else "images"]
+        mean, std = _statistics(payloads)
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std.clip(min=self.least), dtype=torch.float32).view(1, -1, 1, 1))
 
     @property
     def channels(self) -> int:
         """Channels that come out."""
-        return 24 if self.inputs == "bits" else 3
+        return 24 if self.inputs == "bits" else self.mean.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepare a batch."""
         if self.inputs == "raw":
-            return images * 2 - 1
+            return images if self.features else images * 2 - 1
         if self.inputs == "residue":
-            return (images - self.mean) / self.std
+            return self._cut((images - self.mean) / self.std)
         if self.inputs == "whitened":
-            centred = images - images.mean(dim=(2, 3), keepdim=True)
-            return centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().clamp(min=0.1 / 255)
+            mean = images.mean(dim=(2, 3), keepdim=True)
+            centred = images - mean
+            least = self.least + mean.abs() * (NOISE if self.features else 0)
+            return self._cut(centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().maximum(least))
         levels = (images * 255).round().int()
         planes = torch.cat([levels.bitwise_right_shift(bit).bitwise_and(1) for bit in range(8)], dim=1)
         return planes.to(images.dtype) * 2 - 1
+
+    def _cut(self, values: Tensor) -> Tensor:
+        return values.clamp(-LOUDEST, LOUDEST) if self.features else values
+
+
+def _statistics(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel, float64 (C,), of images in [0, 1]."""
+    if payloads.dtype == np.uint8:
+        sample = payloads[:SAMPLE].astype(np.float64) / 255
+    else:
+        sample = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float64)
+    sample = sample.reshape(-1, sample.shape[3])
+    return sample.mean(axis=0), sample.std(axis=0)
 
 
 def answer_values(answers: Answer) -> np.ndarray:

@@ -9,6 +9,9 @@ from dapter.attacks._gradients import Client
 ROUNDING = 0.5 / 255 + 1e-6
 """What rounding may add or take, with that of the arithmetic: so near, an image may be the one that was converted."""
 
+HALF_ROUNDING = 2.0**-11
+"""The same of features in float16, as a share of their size."""
+
 POINTS = 20
 """Of the curve of one descent."""
 
@@ -40,14 +43,16 @@ class Search:
         curve: mean distance of the best, POINTS for each descent.
 
     Args:
-        payloads: float (N, 3, H, W) in [0, 1].
+        payloads: float (N, 3, H, W) in [0, 1], or features (N, C, h, w).
         client: the known client part.
-        scale: of payloads, (1, 3, 1, 1): the unit of distances.
-        first: an image to begin with, of that shape.
+        scale: of payloads, (1, C, 1, 1): the unit of distances.
+        first: images to begin with, float (N, 3, H, W) in [0, 1].
+        features: whether the payloads are features.
     """
 
-    def __init__(self, payloads: Tensor, client: Client, scale: Tensor, first: Tensor) -> None:
+    def __init__(self, payloads: Tensor, client: Client, scale: Tensor, first: Tensor, features: bool = False) -> None:
         self.payloads, self.client, self.scale = payloads, client, scale
+        self.rounding = payloads.abs() * HALF_ROUNDING if features else ROUNDING
         self.best = first.clone()
         with torch.no_grad():
             self.distance = self._distances(first)
@@ -76,7 +81,7 @@ class Search:
 
     def _distances(self, images: Tensor) -> Tensor:
         """Mean squared distance of each conversion to what rounds to the payload, (N,)."""
-        beyond = F.relu((self.client(images) - self.payloads).abs() - ROUNDING) / self.scale
+        beyond = F.relu((self.client(images) - self.payloads).abs() - self.rounding) / self.scale
         return beyond.square().mean(dim=(1, 2, 3))
 
     def _keep(self, images: Tensor, distances: Tensor) -> None:

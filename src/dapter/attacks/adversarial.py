@@ -64,6 +64,10 @@ class Adversarial(Attack):
         """One."""
         return (cls(**_SUITES[preset]),)
 
+    def on_features(self) -> Self:
+        """On the residue where it was on bits."""
+        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs)
+
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         device = pick_device()
         net = Restorer(view, self.inputs, "unet", self.width).to(device)

@@ -29,6 +29,9 @@ class AsIs(Attack):
         """Both."""
         return cls(False), cls(True)
 
+    def on_features(self) -> None:
+        """Features are nothing to look at."""
+
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         def guess(observed: Observed) -> Guess:
             payloads = granted(observed.payloads)

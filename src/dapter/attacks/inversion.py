@@ -33,6 +33,9 @@ CHUNK_PIXELS = 100_000
 NOISE = 0.1
 """Deviation of what is added to the mean image where a later start begins."""
 
+QUIET = 0.05
+"""Of the largest deviation of a channel of features, the least that one counts by."""
+
 _CPU = Plan(epochs=1, batch_size=64, augment=False)
 
 
@@ -88,6 +91,8 @@ class Inversion(Attack):
         originals, payloads = granted(view.train.originals), granted(view.train.payloads)
         device, client = pick_device(), granted(view.client)
         scale = Standardise("residue", payloads).std.to(device)
+        if view.val.is_features:  # else channels that are nearly always 0 would count for all
+            scale = scale.clamp(min=QUIET * float(scale.max()))
         mean = mean_image(originals)
         if not has_gradient(client, originals):
             part = Run(run.path / "imitation")
@@ -96,19 +101,19 @@ class Inversion(Attack):
         def guess(observed: Observed) -> Guess:
             seen = granted(observed.payloads)
             torch.manual_seed(derive_seed(seed, "search"))
-            chunk = max(1, CHUNK_PIXELS // (seen.shape[1] * seen.shape[2]))
+            chunk = max(1, CHUNK_PIXELS // mean[0].numel())
             parts = [to_float(seen[start : start + chunk], device) for start in range(0, len(seen), chunk)]
-            found = [self._search(part, client, scale, mean) for part in parts]
+            found = [self._search(part, client, scale, mean, observed.is_features) for part in parts]
             curve = np.mean([search.curve for search in found], axis=0).tolist()
             run.write_lines(CURVE, [{"step": step, "val_loss": loss} for step, loss in enumerate(curve)])
             return Guess(images=np.concatenate([to_pixels(search.best.cpu()) for search in found]))
 
         return guess
 
-    def _search(self, payloads: Tensor, client: Client, scale: Tensor, mean: Tensor) -> Search:
+    def _search(self, payloads: Tensor, client: Client, scale: Tensor, mean: Tensor, features: bool) -> Search:
         """Every start, from the mean image (3, H, W)."""
-        first = mean.expand_as(payloads)
-        search = Search(payloads, client, scale, first)
+        first = mean.expand(len(payloads), -1, -1, -1)
+        search = Search(payloads, client, scale, first, features)
         for start in range(self.starts):
             begin = first + NOISE * torch.randn_like(first) if start else first
             sought = DeepPriors(begin, self.width) if self.prior == "deep" else Pixels(begin)

@@ -3,7 +3,7 @@
 Chi et al., "Privacy Partitioning: protecting user data during the deep learning inference phase", arXiv:1812.02863,
 2018. The paper attacks MNIST with eight decoders: deconvolutional, fully connected and sparse fully connected ones. Its
 list of layers could not be had when this was written, and it decodes the features of a split network, where we decode
-images. The eight here are **ours**: of its three kinds, unlike in depth and width.
+whatever was sent. The eight here are **ours**: of its three kinds, unlike in depth and width.
 """
 
 from collections.abc import Callable, Mapping

@@ -66,6 +66,10 @@ class Recognition(Attack):
         """Several families, standardisations, shares of labels and starts."""
         return tuple(cls(**settings) for settings in _SUITES[preset])
 
+    def on_features(self) -> Self:
+        """From scratch, on the residue where it was on bits."""
+        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs, start="scratch")
+
     def on_originals(self) -> Self:
         """The same family and plan with all labels, from scratch, on standardised originals."""
         inputs: Inputs = "raw" if self.family != "mlp" else "residue"
@@ -103,7 +107,8 @@ class Recognition(Attack):
             epochs=round(self.plan.epochs / self.share**0.5),
             batch_size=min(self.plan.batch_size, max(16, len(train) // 10)),
         )
-        train_net(net, loss, train, val, plan, run, seed, learning_rate=self.learning_rate, mirror=view.mirror)
+        mirror = view.mirror and not view.val.is_features  # mirrored features are none of the mirrored image
+        train_net(net, loss, train, val, plan, run, seed, learning_rate=self.learning_rate, mirror=mirror)
 
     def _pretrain(self, recogniser: Recogniser, view: View, answer: int, seed: int, run: Run) -> None:
         """Give the recogniser the weights of one trained on originals, without answers; all audits share it."""

@@ -48,6 +48,10 @@ class Reconstruction(Attack):
         """The paper's generator and a stronger one."""
         return tuple(cls(**settings) for settings in _SUITES[preset])
 
+    def on_features(self) -> Self:
+        """On the residue where it was on bits."""
+        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs)
+
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         net = Restorer(view, self.inputs, self.family, self.width)
         return learn_to_restore(net, self.objective, view, self.plan, run, seed, self.learning_rate)

@@ -57,6 +57,9 @@ class Stolen(Attack):
         family, width = ("resnet18", 64) if preset == "paper" else ("cnn", 8 if preset == "tiny" else 16)
         return (cls(0.5 if preset == "tiny" else 0.1, family, width, PLANS[preset]),)
 
+    def on_features(self) -> None:
+        """A model of features is none of images."""
+
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         payloads = granted(view.train.payloads)
         labels = self._label(view, seed, Run(run.path / "labelling"))

@@ -49,6 +49,9 @@ class Unaware(Attack):
         family, width = ("resnet18", 64) if preset == "paper" else ("cnn", 8 if preset == "tiny" else 16)
         return (cls(family, width, PLANS[preset]),)
 
+    def on_features(self) -> None:
+        """A recogniser of originals takes no features."""
+
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         images = {"train": granted(view.train.originals), "val": granted(view.val.originals)}
         labels = [granted(view.train.secrets)[name] for name in view.classes]

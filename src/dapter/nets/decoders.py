@@ -1,7 +1,8 @@
 """Networks of attackers that restore the image: decoders of several families, and the critic of an adversarial one.
 
-Each decoder takes a prepared payload, float (N, channels, H, W) of any size, and the service's answer to it, float
-(N, answer), and gives the original, float (N, 3, H, W) in [0, 1].
+Each decoder takes a prepared payload, float (N, channels, h, w), and the service's answer to it, float (N, answer), and
+gives the original, float (N, 3, H, W) in [0, 1]. It is made for one size of payload and one of original, which differ
+where the payload is features.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 
 from dapter.errors import UsageError
 from dapter.nets.converters import build_converter
+
+Size = tuple[int, int]
+"""Height and width."""
 
 LARGEST = 64
 """Side in pixels above which the fully connected decoders work at a smaller size."""
@@ -44,30 +48,42 @@ class SymmetricDecoder(nn.Module):
         return restored
 
 
-class UnetDecoder(nn.Module):
+class Unet(nn.Module):
     """U-Net (Ronneberger et al., MICCAI 2015) of four sizes, with resize and convolution on the way up."""
 
-    def __init__(self, channels: int, answer: int, width: int) -> None:
+    def __init__(self, channels: int, outside: int, width: int) -> None:
         super().__init__()
         sizes = [width, 2 * width, 4 * width, 4 * width]
-        inside = [channels + answer, *sizes[:-1]]
+        inside = [channels, *sizes[:-1]]
         self.down = nn.ModuleList(
             nn.Sequential(_conv(before, after, 1 if step == 0 else 2), _conv(after, after))
             for step, (before, after) in enumerate(zip(inside, sizes, strict=True))
         )
         self.up = nn.ModuleList(_conv(sizes[step] + sizes[step - 1], sizes[step - 1]) for step in (3, 2, 1))
-        self.last = nn.Conv2d(width, 3, 3, padding=1)
+        self.last = nn.Conv2d(width, outside, 3, padding=1)
 
-    def forward(self, images: Tensor, answer: Tensor) -> Tensor:
-        """Restored originals, float (N, 3, H, W) in [0, 1]."""
-        x = _with_planes(images, answer)
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, channels, H, W) to (N, outside, H, W)."""
         kept = []
         for down in self.down:
             x = down(x)
             kept.append(x)
         for up, skip in zip(self.up, kept[-2::-1], strict=True):
             x = up(torch.cat([F.interpolate(x, size=skip.shape[-2:], mode="nearest"), skip], dim=1))
-        restored: Tensor = self.last(x)
+        y: Tensor = self.last(x)
+        return y
+
+
+class UnetDecoder(nn.Module):
+    """A U-Net, with resize and convolution on the way up."""
+
+    def __init__(self, channels: int, answer: int, width: int) -> None:
+        super().__init__()
+        self.unet = Unet(channels + answer, 3, width)
+
+    def forward(self, images: Tensor, answer: Tensor) -> Tensor:
+        """Restored originals, float (N, 3, H, W) in [0, 1]."""
+        restored: Tensor = self.unet(_with_planes(images, answer))
         return torch.sigmoid(restored.float())
 
 
@@ -113,68 +129,91 @@ class DenseDecoder(nn.Module):
     """`depth` hidden layers on all values at once, as if an image had no places; above LARGEST pixels a side, smaller.
 
     Args:
+        size: height and width of the payloads.
+        image_size: of the originals.
         share: of the values before it that each unit sees.
     """
 
     def __init__(
-        self, channels: int, answer: int, width: int, size: tuple[int, int], depth: int, share: float = 1.0
+        self,
+        channels: int,
+        answer: int,
+        width: int,
+        size: Size,
+        image_size: Size,
+        depth: int,
+        share: float = 1.0,
     ) -> None:
         super().__init__()
-        self.size = (min(size[0], LARGEST), min(size[1], LARGEST))
-        values, units = self.size[0] * self.size[1], UNITS * width
+        self.image_size = image_size
+        self.size, self.restored = ((min(high, LARGEST), min(wide, LARGEST)) for high, wide in (size, image_size))
+        units = UNITS * width
         layers: list[nn.Module] = []
-        inside = channels * values + answer
+        inside = channels * self.size[0] * self.size[1] + answer
         for _ in range(depth):
             layers += [_linear(inside, units, share), nn.BatchNorm1d(units), nn.ReLU()]
             inside = units
-        self.layers = nn.Sequential(*layers, _linear(units, 3 * values, share))
+        self.layers = nn.Sequential(*layers, _linear(units, 3 * self.restored[0] * self.restored[1], share))
 
     def forward(self, images: Tensor, answer: Tensor) -> Tensor:
         """Restored originals, float (N, 3, H, W) in [0, 1]."""
         values = F.adaptive_avg_pool2d(images, self.size).flatten(1)
         restored: Tensor = self.layers(torch.cat([values, answer.to(values.dtype)], dim=1))
-        small = torch.sigmoid(restored.float()).view(-1, 3, *self.size)
-        if images.shape[-2:] == small.shape[-2:]:
+        small = torch.sigmoid(restored.float()).view(-1, 3, *self.restored)
+        if small.shape[-2:] == self.image_size:
             return small
-        return F.interpolate(small, size=images.shape[-2:], mode="bilinear", align_corners=False)
+        return F.interpolate(small, size=self.image_size, mode="bilinear", align_corners=False)
 
 
 def _linear(inside: int, outside: int, share: float) -> nn.Linear:
     return nn.Linear(inside, outside) if share == 1 else SparseLinear(inside, outside, share)
 
 
-def _symmetric(channels: int, answer: int, width: int, size: tuple[int, int], depth: int) -> nn.Module:
-    return SymmetricDecoder(channels, answer, width)
+class Enlarged(nn.Module):
+    """A decoder of features: resize and convolution until they are as large as an image, then a decoder of images.
+
+    Each step doubles the side and halves the channels, down to twice the decoder's width.
+
+    Args:
+        build: from channels to the decoder of images.
+    """
+
+    def __init__(self, channels: int, width: int, size: Size, image_size: Size, build: Callable[[int], nn.Module]):
+        super().__init__()
+        self.sizes: list[Size] = []
+        while size != image_size:
+            size = min(2 * size[0], image_size[0]), min(2 * size[1], image_size[1])
+            self.sizes.append(size)
+        self.up = nn.ModuleList()
+        for _ in self.sizes:
+            fewer = max(2 * width, channels // 2)
+            self.up.append(_conv(channels, fewer))
+            channels = fewer
+        self.decoder = build(channels)
+
+    def forward(self, features: Tensor, answer: Tensor) -> Tensor:
+        """Restored originals, float (N, 3, H, W) in [0, 1]."""
+        for up, size in zip(self.up, self.sizes, strict=True):
+            features = up(F.interpolate(features, size=size, mode="nearest"))
+        restored: Tensor = self.decoder(features, answer)
+        return restored
 
 
-def _unet(channels: int, answer: int, width: int, size: tuple[int, int], depth: int) -> nn.Module:
-    return UnetDecoder(channels, answer, width)
-
-
-def _deconvolutions(channels: int, answer: int, width: int, size: tuple[int, int], depth: int) -> nn.Module:
-    return DeconvolutionDecoder(channels, answer, width, depth)
-
-
-def _dense(channels: int, answer: int, width: int, size: tuple[int, int], depth: int) -> nn.Module:
-    return DenseDecoder(channels, answer, width, size, depth)
-
-
-def _sparse(channels: int, answer: int, width: int, size: tuple[int, int], depth: int) -> nn.Module:
-    return DenseDecoder(channels, answer, width, size, depth, SPARSE)
-
-
-DECODERS: Mapping[str, Callable[[int, int, int, tuple[int, int], int], nn.Module]] = {
-    "symmetric": _symmetric,
-    "unet": _unet,
-    "deconvolution": _deconvolutions,
-    "dense": _dense,
-    "sparse": _sparse,
+CONVOLUTIONAL: Mapping[str, Callable[[int, int, int, int], nn.Module]] = {
+    "symmetric": lambda channels, answer, width, depth: SymmetricDecoder(channels, answer, width),
+    "unet": lambda channels, answer, width, depth: UnetDecoder(channels, answer, width),
+    "deconvolution": DeconvolutionDecoder,
 }
-"""For each family: (channels, answer, width, image size, depth) to a decoder."""
+"""For each family: (channels, answer, width, depth) to a decoder of images."""
+
+DENSE = {"dense": 1.0, "sparse": SPARSE}
+"""For each family the share of the values that a unit sees."""
+
+DECODERS = (*CONVOLUTIONAL, *DENSE)
 
 
 def build_decoder(
-    family: str, channels: int, answer: int, width: int, size: tuple[int, int], depth: int = 2
+    family: str, channels: int, answer: int, width: int, size: Size, image_size: Size, depth: int = 2
 ) -> nn.Module:
     """A new decoder.
 
@@ -183,15 +222,22 @@ def build_decoder(
         channels: of the prepared payload.
         answer: values of the service's answer.
         width: channels of the first layer; a fully connected layer has UNITS times as many units.
-        size: height and width of the images in pixels.
+        size: height and width of the payload.
+        image_size: of the original.
         depth: hidden layers of `dense` and `sparse`, halvings of `deconvolution`; the others have their own.
 
     Raises:
         UsageError: no such family.
     """
-    if family not in DECODERS:
+    if family in DENSE:
+        return DenseDecoder(channels, answer, width, size, image_size, depth, DENSE[family])
+    if family not in CONVOLUTIONAL:
         raise UsageError(f"no decoder family named {family!r}. There are: {', '.join(DECODERS)}")
-    return DECODERS[family](channels, answer, width, size, depth)
+
+    def build(channels: int) -> nn.Module:
+        return CONVOLUTIONAL[family](channels, answer, width, depth)
+
+    return build(channels) if size == image_size else Enlarged(channels, width, size, image_size, build)
 
 
 class PatchCritic(nn.Module):
@@ -216,6 +262,8 @@ class PatchCritic(nn.Module):
 
     def forward(self, payloads: Tensor, images: Tensor) -> Tensor:
         """Scores (N, 1, h, w), about 1 where the image is an original, of images float (N, 3, H, W) in [0, 1]."""
+        if payloads.shape[-2:] != images.shape[-2:]:
+            payloads = F.interpolate(payloads, size=images.shape[-2:], mode="nearest")
         scores: Tensor = self.layers(torch.cat([payloads, images * 2 - 1], dim=1))
         return scores.float()
 

@@ -1,7 +1,7 @@
 """Networks of attackers that read secrets: recognisers of several families.
 
-Each takes a prepared payload, float (N, channels, H, W) of any size, and the service's answer to it, float (N, answer).
-A recogniser has one linear head for each secret, so that one forward pass serves them all.
+Each takes a prepared payload, float (N, channels, H, W) of the size it was made for, and the service's answer to it,
+float (N, answer). A recogniser has one linear head for each secret, so that one forward pass serves them all.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,9 +25,13 @@ def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
 
 
 def _cnn(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Four convolutions, the last three halving the size."""
-    layers = [_conv(channels, width), _conv(width, 2 * width, 2), _conv(2 * width, 4 * width, 2)]
-    net = nn.Sequential(*layers, _conv(4 * width, 4 * width, 2), nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
+    """Four convolutions, the last three halving the size as long as it is larger than the grid."""
+    strides, side = [], max(size)
+    for _ in range(3):
+        strides.append(2 if side > GRID else 1)
+        side = -(-side // strides[-1])
+    layers = [_conv(channels, width), _conv(width, 2 * width, strides[0]), _conv(2 * width, 4 * width, strides[1])]
+    net = nn.Sequential(*layers, _conv(4 * width, 4 * width, strides[2]), nn.AdaptiveAvgPool2d(GRID), nn.Flatten())
     return net, GRID**2 * 4 * width
 
 
@@ -64,11 +68,12 @@ class _ConvNextBlock(nn.Module):
 def _convnext(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
     """ConvNeXt-like (Liu et al., CVPR 2022): patches of a sixteenth of the side, two stages of two blocks."""
     patch = max(1, min(size) // 16)
+    half = min(2, min(size) // patch)
     net = nn.Sequential(
         nn.Conv2d(channels, width, patch, patch),
         nn.GroupNorm(1, width),
         *(_ConvNextBlock(width) for _ in range(2)),
-        nn.Conv2d(width, 2 * width, 2, 2),
+        nn.Conv2d(width, 2 * width, half, half),
         *(_ConvNextBlock(2 * width) for _ in range(2)),
         *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(2 * width)),
     )
@@ -142,7 +147,7 @@ def build_recogniser(
         answer: values of the service's answer.
         heads: for each secret the number of its values.
         width: channels of the first layer.
-        size: height and width of the images in pixels.
+        size: height and width of the payloads.
 
     Raises:
         UsageError: no such family.
