@@ -1,0 +1,176 @@
+"""What strangers send back to a benchmark of `hidden`: read strictly, scored against the secrets that were kept."""
+
+import csv
+import hashlib
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dapter.checks import relative
+from dapter.errors import DataError, need
+from dapter.evaluate import RESULTS
+from dapter.hidden import FOLDER, KEY, column, row_ids
+from dapter.runs import Run, list_runs
+from dapter.scoring import score_secrets
+from dapter.types import Guess, Measurement
+
+ID = "id"
+ATTACK = "guesses"
+"""In place of an attack's name, in the lines of guesses that were sent in."""
+
+SHOWN = 3
+"""Wrong rows or columns that an error names."""
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]:
+    """Score one file of guesses, and keep the lines in the folder of the benchmark's key.
+
+    Args:
+        file: CSV or Parquet, as the benchmark's README asks for it.
+        root: of the run folders, where the key is; if an audit of the same defence is there too, its floor and ceiling
+            tell the leak.
+        source: the command that asked for it, for the record.
+
+    Raises:
+        DataError: the file cannot be read, is for no benchmark that is known here, has rows that are missing, twice or
+            too many, columns that are missing or unknown, or values that are no finite numbers.
+    """
+    columns = _read(file)
+    key = _find_key(file, columns, root)
+    manifest = key.manifest
+    order = _order(file, columns[ID], row_ids(manifest["token"], "test", manifest["rows"]))
+    scores = {name: each[order] for name, each in _scores(file, columns, manifest["classes"]).items()}
+    with np.load(key.path / KEY) as kept:
+        truth, train = ({name: kept[f"{split}:{name}"] for name in scores} for split in ("test", "train"))
+    found = score_secrets(Guess(scores), truth, train, {name: manifest["classes"][name] for name in scores})
+    line = Measurement.from_record(manifest["line"])
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    scale = find_scale(line, root)
+    lines = []
+    for score in found:
+        floor, ceiling = scale.get((score.secret, score.measure), (None, None))
+        leak = None if floor is None or ceiling is None else relative(score.value, floor, ceiling)
+        lines.append(
+            replace(
+                line,
+                settings={**line.settings, "attack": {"file": file.name, "sha256": digest}},
+                attack=ATTACK,
+                source=source,
+                floor=floor,
+                ceiling=ceiling,
+                leak=leak,
+                **score.record(),
+            )
+        )
+    key.write_lines(f"{ATTACK}-{digest}.jsonl", [line.record() for line in lines])
+    return lines
+
+
+def find_scale(line: Measurement, root: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """For each secret and measure the floor and ceiling of the audit with the most attacks, by its first seed.
+
+    Args:
+        line: about the defence.
+        root: of the run folders; empty if there is no audit of it.
+    """
+    best: tuple[int, dict[tuple[str, str], tuple[float, float]]] = 0, {}
+    for run in list_runs(root):
+        if not run.done or run.manifest.get("kind") != "audit":
+            continue
+        ends = {
+            (each.secret or "", each.measure): (each.floor, each.ceiling)
+            for each in map(Measurement.from_record, reversed(run.read_lines(RESULTS)))
+            if each.settings.get("subject") == line.settings["subject"]
+            and each.data_digest == line.data_digest
+            and each.floor is not None
+            and each.ceiling is not None
+        }
+        attacks = len(run.manifest["attacks"])
+        if ends and attacks > best[0]:
+            best = attacks, ends
+    return best[1]
+
+
+def _read(file: Path) -> dict[str, Sequence[Any]]:
+    """The columns of a file.
+
+    Raises:
+        DataError: it cannot be read, or has no ids.
+    """
+    try:
+        if file.suffix.lower() == ".parquet":
+            table = need("pyarrow.parquet", "ray").read_table(io.BytesIO(file.read_bytes()))
+            names, rows = table.column_names, [each.to_pylist() for each in table.columns]
+        else:
+            names, *lines = csv.reader(file.read_text(encoding="utf-8").splitlines(), strict=True)
+            rows = [list(each) for each in zip(*lines, strict=True)] or [[] for _ in names]
+        columns = dict(zip(names, rows, strict=True))
+    except (OSError, UnicodeError, ValueError, csv.Error) as error:
+        raise DataError(f"{file}: no table that can be read ({error}). Cure: CSV or Parquet, a value a cell") from error
+    if len(columns) != len(names) or ID not in columns:
+        raise DataError(f"{file} has columns {', '.join(names)}. Cure: each column once, and one named {ID}")
+    return columns
+
+
+def _find_key(file: Path, columns: Columns, root: Path) -> Run:
+    """The key of the benchmark that the ids are of."""
+    token = str(next(iter(columns[ID]), "")).partition("-")[0]
+    for key in list_runs(root / FOLDER):
+        if key.done and key.manifest["token"] == token:
+            return key
+    raise DataError(
+        f"{file}: the ids are of no benchmark whose key is below {root / FOLDER}. Cure: --out, the folder that was "
+        "given when it was exported; and the ids as they are in `test`"
+    )
+
+
+def _order(file: Path, ids: Sequence[Any], wanted: Sequence[str]) -> np.ndarray:
+    """Where in the file each row of the benchmark is, int64 (rows,).
+
+    Raises:
+        DataError: a row is missing, there twice, or none of the benchmark's.
+    """
+    count, known = Counter(map(str, ids)), set(wanted)
+    wrong = {
+        "missing": [each for each in wanted if each not in count],
+        "twice or more": [each for each, times in count.items() if times > 1],
+        "not of the test rows": [each for each in count if each not in known],
+    }
+    found = [f"{len(each)} {what}: {', '.join(each[:SHOWN])}" for what, each in wrong.items() if each]
+    if found:
+        raise DataError(f"{file}: {'; '.join(found)}. Cure: every id of `test` once, and no other")
+    place = {str(each): number for number, each in enumerate(ids)}
+    return np.array([place[each] for each in wanted])
+
+
+def _scores(file: Path, columns: Columns, classes: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """The scores of each secret that is guessed, float64 (rows, classes), in the order of the file.
+
+    Raises:
+        DataError: a column is missing or unknown, none is there, or a value is no finite number.
+    """
+    asked = {secret: [column(secret, place) for place in range(count)] for secret, count in classes.items()}
+    guessed = {secret: names for secret, names in asked.items() if not set(names).isdisjoint(columns)}
+    needed = {name for names in guessed.values() for name in names}
+    if not guessed or needed != set(columns) - {ID}:
+        wrong = sorted(needed ^ (set(columns) - {ID}))[:SHOWN] or ["all"]
+        every = "; ".join(", ".join(names) for names in asked.values())
+        raise DataError(f"{file}: columns missing or unknown: {', '.join(wrong)}. Cure: for each secret all of {every}")
+    found = {}
+    for secret, names in guessed.items():
+        try:
+            found[secret] = np.array([columns[name] for name in names], np.float64).T
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{file}: a score of {secret} is no number ({error}). Cure: finite numbers") from error
+        if not np.isfinite(found[secret]).all():
+            raise DataError(
+                f"{file}: a score of {secret} is missing or not finite. Cure: finite numbers, no empty cell"
+            )
+    return found
