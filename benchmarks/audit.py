@@ -67,12 +67,12 @@ class Settings:
     """Where run folders are kept."""
 
 
-def first_attacks(settings: Settings) -> list[Attack]:
+def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
     """A recogniser and a decoder, both on the amplified residue."""
     recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
     return [
-        replace(recognition, plan=replace(recognition.plan, epochs=settings.recogniser_epochs)),
-        replace(reconstruction, plan=replace(reconstruction.plan, epochs=settings.decoder_epochs)),
+        replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs)),
+        replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs)),
     ]
 
 
@@ -108,7 +108,7 @@ def main() -> None:
             [run],
             bench.service,
             data,
-            attacks=settings.attacks or first_attacks(settings),
+            attacks=settings.attacks or first_attacks(settings.recogniser_epochs, settings.decoder_epochs),
             root=settings.runs,
             preset=settings.preset,
             workers=settings.workers,

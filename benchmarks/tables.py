@@ -3,7 +3,7 @@
     python benchmarks/tables.py            # rewrite them
     python benchmarks/tables.py --check    # exit code 1 if they are not what the results say
 
-Nothing here measures; `benchmarks/converter.py` and `benchmarks/speed.py` do.
+Nothing here measures; the other files of `benchmarks/` do.
 """
 
 import statistics
@@ -13,11 +13,14 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from cost_tables import cost_parts
+from standings import board_figures, board_part
+
 from dapter.audit_figures import dial_figure, frontier_figure
 from dapter.audit_lines import IMAGE, Variant, spread, summary, variants
 from dapter.figures import tradeoff_figure
 from dapter.runs import write_atomic
-from dapter.tables import leak_table, markdown, number, pick, table, text
+from dapter.tables import leak_table, markdown, number, pick, table
 from dapter.types import Measurement
 
 ROOT = Path(__file__).parents[1]
@@ -176,7 +179,9 @@ def audit_part(name: str, found: Sequence[Measurement]) -> list[str]:
 
 
 def page(
-    files: dict[str, list[Measurement]], audits: dict[str, list[Measurement]], speed: Sequence[Measurement]
+    files: dict[str, list[Measurement]],
+    audits: dict[str, list[Measurement]],
+    boards: dict[str, list[Measurement]],
 ) -> str:
     """The page of all results."""
     parts = [
@@ -186,6 +191,8 @@ def page(
         "How safe a payload is, only an audit tells; the other figures say what the answer lost, what the payload "
         "looks like and what it costs.\n",
     ]
+    for name, found in boards.items():
+        parts += board_part(name, found)
     for name, found in audits.items():
         parts += audit_part(name, found)
     for name, found in files.items():
@@ -198,27 +205,8 @@ def page(
             if entries:
                 epochs = ", ".join(str(each) for each in sorted({entry.settings["epochs"] for entry in entries}))
                 parts.append(f"### {title}\n\nEpochs: {epochs}.\n\n{table(entries)}")
-    if speed:
-        parts.append(
-            f"## Speed\n\n`results/speed.jsonl`, on {speed[0].environment['processor']}. The limit of "
-            "a latency is its multiply-adds over the best rate of a matrix product; Winograd's convolution multiplies "
-            "less and can go below it.\n"
-        )
-        parts.append(speed_table(speed))
+    parts += cost_parts(ROOT / "results")
     return "\n".join(parts)
-
-
-def speed_table(found: Sequence[Measurement]) -> str:
-    """One row a figure."""
-    lines = ["| measure | settings | value | smallest to largest | turns |", "|---|---|---|---|---|"]
-    for entry in found:
-        settings = ", ".join(f"{name} {value}" for name, value in entry.settings.items())
-        spread = (
-            "" if entry.low is None else f"{number(entry.measure, entry.low)} to {number(entry.measure, entry.high)}"
-        )
-        label = entry.measure.replace("_", " ")
-        lines.append(f"| {label} | {settings} | {text(entry.measure, entry.value)} | {spread} | {entry.n or ''} |")
-    return "\n".join(lines) + "\n"
 
 
 def first_figure(audits: dict[str, list[Measurement]]) -> str:
@@ -248,13 +236,14 @@ def between(text: str, name: str, content: str) -> str:
 
 def outputs() -> dict[Path, bytes]:
     """Every generated file with its content."""
-    files = {path.stem: read(path) for path in sorted((ROOT / "results").glob("dapter_*.jsonl"))}
-    audits = {path.stem: read(path) for path in sorted((ROOT / "results").glob("audit_*.jsonl"))}
-    speed = ROOT / "results" / "speed.jsonl"
+    files, audits, boards = (
+        {path.stem: read(path) for path in sorted((ROOT / "results").glob(f"{kind}_*.jsonl"))}
+        for kind in ("dapter", "audit", "leaderboard")
+    )
     readme = between((ROOT / "README.md").read_text(), RESULTS, converters(files) + "\n" + worst_leaks(audits))
     found = {
         ROOT / "README.md": between(readme, FIRST, first_figure(audits)),
-        ROOT / "docs" / "results.md": page(files, audits, read(speed) if speed.exists() else []),
+        ROOT / "docs" / "results.md": page(files, audits, boards),
     }
     figures = {
         ROOT / "docs" / "images" / f"tradeoff_{name}.svg": tradeoff_figure(
@@ -262,6 +251,7 @@ def outputs() -> dict[Path, bytes]:
         )
         for name, entries in files.items()
     }
+    figures |= {ROOT / "docs" / "images" / f"{name}.svg": drawn for name, drawn in board_figures(boards).items()}
     return {**{path: content.encode() for path, content in found.items()}, **figures, **audit_figures(audits)}
 
 

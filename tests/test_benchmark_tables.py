@@ -1,6 +1,7 @@
 """The page of results, made from lines of audits."""
 
 import importlib.util
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,23 @@ from audit_pages import lines
 
 @pytest.fixture(scope="module")
 def tables():
-    path = Path(__file__).parents[1] / "benchmarks" / "tables.py"
-    spec = importlib.util.spec_from_file_location("benchmark_tables", path)
+    return load("tables")
+
+
+@pytest.fixture(scope="module")
+def standings():
+    return load("standings")
+
+
+def load(name):
+    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # as for a script: they import one another
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -52,3 +66,70 @@ def test_the_readme_shows_the_frontier_and_the_last_study_of_each_converter(tabl
     assert "docs/images/frontier_audit_x.svg" in tables.first_figure({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
     text = "a\n<!-- frontier:begin -->\nold\n<!-- frontier:end -->\nb"
     assert tables.between(text, "frontier", "new\n") == text.replace("old", "new")
+
+
+def board(count):
+    """Lines of that many defences; the first leaks least, the second sends features."""
+    found = []
+    for number in range(count):
+        own = lines(f"rival_{number}", None, more=0.01 * number - 0.3)
+        cost = next(line for line in own if line.measure == "agreement")
+        sent = "payload_bytes_features" if number == 1 else "payload_bytes_png"
+        for measure, value in (
+            (sent, 100.0),
+            ("multiply_adds", 2e6),
+            *([("budget_bits", 48.0)] if number == 0 else []),
+        ):
+            own.append(replace(cost, measure=measure, value=value, low=None, high=None))
+        found += [replace(each, settings={**each.settings, "service_changed": number == 1}) for each in own]
+    return found
+
+
+def test_the_leaderboard_has_a_row_a_defence_and_a_point_each(standings):
+    found = board(25)
+    header, rows = standings.standings(found)
+    table = [dict(zip(header, row, strict=True)) for row in rows]
+    assert [row["defence"] for row in table[:2]] == ["rival 0", "rival 1"]
+    assert len(table) == 25
+    assert [row["service changed"] for row in table[:3]] == ["no", "yes", "no"]
+    assert {row["bits sent"] for row in table} == {"800"}
+    assert [row["hard budget, bits"] for row in table[:2]] == ["48.0", ""]
+    assert table[0]["answer right, %"].startswith("90.0 [")
+    assert float(table[0]["worst leak"].split()[0]) < float(table[-1]["worst leak"].split()[0])
+    ((name, drawn),) = standings.board_figures({"leaderboard_x": found}).items()
+    assert name == "leaderboard_x"
+    assert b">25 rival" in drawn.replace(b"\n", b"")
+    assert b"svg" in standings.board_figures({"few": board(2)})["few"]
+    part = "\n".join(standings.board_part("leaderboard_x", found))
+    assert "images/leaderboard_x.svg" in part
+    assert "secrets: class, image" in part
+
+
+def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp_path, monkeypatch, capsys):
+    leaderboard, more = load("leaderboard"), {"constant": 0.1}
+
+    class Board:
+        def __init__(self, settings):
+            pass
+
+        def lines(self, name):
+            if name == "blur":
+                raise ValueError("no blur today")
+            yield from lines(name, None, more=more.get(name, 0.0))
+
+    monkeypatch.setattr(leaderboard, "Board", Board)
+
+    def run(*defences):
+        monkeypatch.setattr(sys, "argv", ["leaderboard.py", "--results", str(tmp_path), "--defences", *defences])
+        return leaderboard.main()
+
+    path = tmp_path / "leaderboard_cifar10_animal_vehicle_cpu.jsonl"
+    assert run("identity", "constant") == 0
+    first = path.read_text().splitlines()
+    more["constant"] = 0.2
+    assert run("blur", "constant") == 1
+    assert "Failed, see above: blur" in capsys.readouterr().out
+    second = path.read_text().splitlines()
+    assert len(first) == len(second)
+    assert [line for line in first if '"identity"' in line] == [line for line in second if '"identity"' in line]
+    assert [line for line in first if '"constant"' in line] != [line for line in second if '"constant"' in line]

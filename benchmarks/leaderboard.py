@@ -1,0 +1,144 @@
+"""The leaderboard: every defence that is found, trained alike, under the same two attacks.
+
+    python benchmarks/leaderboard.py --root DATA --data cifar10 --target animal_vehicle --secrets class
+
+trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
+those of SETTINGS, as long as the preset trains a converter, or as long as the service was trained if the defence
+changes the service. Each is audited with the attacks of `benchmarks/audit.py`. The file
+`results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence are replaced, all others
+stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a defence that fails is named at the
+end, and stops no other.
+"""
+
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from audit import first_attacks
+from converter import RESULTS, Bench
+from converter import Settings as BenchSettings
+
+from dapter.audit import audit
+from dapter.data import Data, load_data
+from dapter.defences import Defence, build_defence
+from dapter.evaluate import evaluate
+from dapter.plugins import names
+from dapter.runs import Run, write_atomic
+from dapter.tables import leak_table
+from dapter.types import Measurement
+
+SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "budget": {"budget_bits": 4.0, "grid": 4, "alphabet": 8},
+}
+"""Where the usual settings are not those of the board; `dapter` has λ = 0.9 and the preset's width."""
+
+BLIND = ("dapter", "budget")
+"""Trained without the names of the secrets, of which they make no use: the runs of the other benchmarks are found."""
+
+COSTS = ("payload_bytes_png", "payload_bytes_features", "multiply_adds", "client_bytes")
+"""Of the measures of `evaluate`, those on the board; all others are the audit's."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to measure."""
+
+    root: Path | None = None
+    """The folder that holds the data set; none for generated ones."""
+    data: str = "cifar10"
+    target: str = "animal_vehicle"
+    secrets: tuple[str, ...] = ("class",)
+    n: int | None = None
+    """How many images, for generated sets."""
+    preset: Literal["tiny", "cpu", "paper"] = "cpu"
+    defences: tuple[str, ...] = ("all",)
+    """Names of defences, or all."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the defences; each is attacked with the attacker's seed 0."""
+    recogniser_epochs: int = 4
+    decoder_epochs: int = 2
+    workers: int = 1
+    """Processes that attack, each on one thread; results are the same for any number."""
+    runs: Path = Path("runs")
+    """Where run folders are kept."""
+    results: Path = RESULTS
+    """Where the file of results is."""
+
+    def load(self, secrets: tuple[str, ...]) -> Data:
+        """The data set."""
+        given = {name: value for name, value in (("root", self.root), ("n", self.n)) if value is not None}
+        return load_data(self.data, target=self.target, secrets=secrets, **given)
+
+
+class Board:
+    """One data set, one service, and what is measured of each defence."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        blind = settings.load(())
+        asked = BenchSettings(settings.root or Path(), settings.data, settings.target, settings.preset)
+        self.bench = Bench(replace(asked, runs=settings.runs), blind)
+        self.data = settings.load(settings.secrets)
+
+    def build(self, name: str) -> Defence:
+        """A defence with its settings."""
+        return self.bench.paper if name == "dapter" else build_defence(name, SETTINGS.get(name, {}))
+
+    def train(self, name: str, seed: int) -> Run:
+        """The run of a defence."""
+        defence, preset = self.build(name), self.bench.preset
+        plan = preset.service_plan if defence.needs_service_change else preset.plan
+        return self.bench.train(defence, plan, seed, data=self.bench.data if name in BLIND else self.data)
+
+    def lines(self, name: str) -> Iterator[Measurement]:
+        """Everything that was measured of a defence."""
+        settings = self.settings
+        source = f"benchmarks/leaderboard.py --data {settings.data} --target {settings.target} --defences {name}"
+        for seed in settings.seeds:
+            run = self.train(name, seed)
+            found = audit(
+                [run],
+                self.bench.service,
+                self.data,
+                attacks=first_attacks(settings.recogniser_epochs, settings.decoder_epochs),
+                root=settings.runs,
+                preset=settings.preset,
+                workers=settings.workers,
+            )
+            print(leak_table(found), flush=True)
+            subject = next(entry.settings["subject"] for entry in found if entry.attack)
+            costs = [entry for entry in evaluate(run, self.bench.service, self.data) if entry.measure in COSTS]
+            changed = self.build(name).needs_service_change
+            for entry in [*found, *costs]:
+                own = {**entry.settings, "subject": subject, "study": "leaderboard", "service_changed": changed}
+                yield replace(entry, settings=own, source=source, preset=settings.preset)
+
+
+def main() -> int:
+    """Measure, and write the file after every defence; the exit code."""
+    settings = tyro.cli(Settings, description=__doc__)
+    board = Board(settings)
+    path = settings.results / f"leaderboard_{settings.data}_{settings.target}_{settings.preset}.jsonl"
+    failed = []
+    for name in names("defences") if "all" in settings.defences else settings.defences:
+        try:
+            found = list(board.lines(name))
+        except Exception:  # whatever is wrong with one defence, hours of others follow
+            traceback.print_exc()
+            failed.append(name)
+            continue
+        old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+        kept = [entry for entry in old if entry.defence != name]
+        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+    print(path)
+    if failed:
+        print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with --defences {' '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

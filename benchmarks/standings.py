@@ -1,0 +1,95 @@
+"""The leaderboard on the page of results: a row a defence, the smallest worst leak first. Nothing is measured here."""
+
+from collections.abc import Mapping, Sequence
+
+from dapter.audit_figures import frontier_figure
+from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
+from dapter.tables import how, markdown, number, pick
+from dapter.types import Measurement
+
+WIRE = ("payload_bytes_features", "payload_bytes_png")
+"""The measures of what goes over the wire; a defence has one of them."""
+
+NOTE = (
+    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
+    "them. In brackets: 95 % intervals; in parentheses: mean and range over trainings; grade: measured, but for the "
+    "hard budget, the most bits that any payload carries, which is guaranteed. Bits sent: 8 times the mean size of a "
+    "payload as PNG file, or of packed features in float16. Work: multiply-adds of the client part at 224 px. "
+    "A defence that changes the service does not work with one that is already there. Two quick attacks: others may "
+    "find more."
+)
+
+
+def board_part(name: str, found: Sequence[Measurement]) -> list[str]:
+    """The page's part about one file of the leaderboard."""
+    first = found[0]
+    secrets = ", ".join(dict.fromkeys(secret for each in ranked(found) for secret in each.secrets))
+    return [
+        f"## Leaderboard: {first.data}, {first.target}\n",
+        f"Preset `{first.preset}`; secrets: {secrets}. `results/{name}.jsonl`.\n",
+        markdown(*standings(found)),
+        f"{NOTE}\n",
+        *([f"![Accuracy of the answer over the worst leak](images/{name}.svg)\n"] if drawn(found) else []),
+    ]
+
+
+def board_figures(boards: Mapping[str, Sequence[Measurement]]) -> dict[str, bytes]:
+    """For each file of the leaderboard that has points: accuracy over the worst leak, a point a defence, as SVG."""
+    return {name: frontier_figure(points) for name, found in boards.items() if (points := drawn(found))}
+
+
+def drawn(found: Sequence[Measurement]) -> list[Variant]:
+    """The defences that have both an accuracy and a leak, by their names."""
+    made = [each for each in ranked(found) if each.leakiest() and each.figures("target_accuracy")]
+    return sorted(made, key=lambda each: each.name)
+
+
+def ranked(found: Sequence[Measurement]) -> list[Variant]:
+    """The defences, the smallest worst leak first; those without a leak last."""
+
+    def leak(each: Variant) -> float:
+        secret = each.leakiest()
+        return mean(each.worst(secret)) if secret else float("inf")
+
+    return sorted(variants(found), key=lambda each: (leak(each), each.name))
+
+
+def standings(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the table."""
+    rows = [_row(each) for each in ranked(found)]
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    return header, [[row[name] for name in header] for row in rows]
+
+
+def _row(each: Variant) -> dict[str, str]:
+    secret = each.leakiest()
+    worst = each.worst(secret) if secret else []
+    restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
+    return {
+        "defence": each.name.replace("_", " "),
+        "worst leak": spread(worst),
+        "of": secret or "",
+        "by": "; ".join(dict.fromkeys(how(entry) for entry in worst)),
+        "restored SSIM": spread(restored),
+        "answer right, %": spread(each.figures("target_accuracy")),
+        "bits sent": _bits(each),
+        "hard budget, bits": _first(each, "budget_bits"),
+        "work, million": _first(each, "multiply_adds"),
+        "service changed": "yes" if each.lines[0].settings["service_changed"] else "no",
+        "trainings": str(len(each.subjects)),
+    }
+
+
+def _bits(each: Variant) -> str:
+    """The mean size of what is sent."""
+    for measure in WIRE:
+        found = each.figures(measure)
+        if found:
+            return f"{8 * mean(found):,.0f}"
+    return ""
+
+
+def _first(each: Variant, measure: str) -> str:
+    """A figure that is the same for every training."""
+    entry = pick(each.lines, measure)
+    return number(measure, entry.value) if entry else ""
