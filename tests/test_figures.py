@@ -87,7 +87,7 @@ def test_the_tradeoff_names_its_axes_grade_n_and_reference():
 
 def test_budgets_have_a_tradeoff_of_their_own():
     found = [
-        figure(measure, value * bits, settings={"budget_bits": bits, "budget_range": None})
+        figure(measure, value * bits, settings={"budget_bits": bits, "budget_bits_range": None})
         for measure, value in (("target_accuracy", 0.1), ("bits_beyond_answer", 0.9), ("entropy_bits", 1))
         for bits in (1.0, 4.0)
     ]

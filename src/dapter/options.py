@@ -183,7 +183,7 @@ class ConverterOptions:
     """Train one converter for every λ in this range; --lam is what it is measured at."""
     budget_bits: float | None = None
     """Of budget: bits beyond the answer that a payload may carry on average. Default: 4."""
-    budget_range: tuple[float, float] | None = None
+    budget_bits_range: tuple[float, float] | None = None
     """Train one converter for every budget in this range; --budget-bits is what it is measured at."""
     net: Literal["paper", "fast"] | None = None
     """Of dapter: the paper's network, or the fast one. Default: paper."""

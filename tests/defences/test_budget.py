@@ -267,10 +267,10 @@ def test_bfloat16_paints_the_same_exact_levels(data, service):
         {"budget_bits": 77},
         {"flip": 1.0},
         {"flip": -0.1},
-        {"budget_range": (4.0, 4.0)},
-        {"budget_range": (0.0, 8.0)},
-        {"budget_range": (1.0, 77.0)},
-        {"budget_range": (5.0, 8.0)},
+        {"budget_bits_range": (4.0, 4.0)},
+        {"budget_bits_range": (0.0, 8.0)},
+        {"budget_bits_range": (1.0, 77.0)},
+        {"budget_bits_range": (5.0, 8.0)},
     ],
 )
 def test_settings_that_cannot_work_name_the_cure(settings):

@@ -17,7 +17,7 @@ from dapter.nets.priors import Prior
 from dapter.train import load_defence, train
 from helpers import PLAN
 
-SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0, "budget_range": (0.5, 8.0)}
+SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0, "budget_bits_range": (0.5, 8.0)}
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_between_two_levels_prior_and_price_are_mixed():
 
 
 def test_the_price_of_each_level_stays_in_its_range(data, service):
-    kept = Budget(**{**SETTINGS, "budget_range": (0.001, 8.0)}).setup(0, service)
+    kept = Budget(**{**SETTINGS, "budget_bits_range": (0.001, 8.0)}).setup(0, service)
     kept.learner.nets.train()
     batch = next(batches(data.splits["train"], 16, torch.device("cpu")))
     for _ in range(60):

@@ -68,7 +68,7 @@ def evidence(service, data):
     [
         ("dapter", {"net": "fast", "width": 4, "lam_range": [0.2, 0.9], "lam": 0.5}),
         ("budget", {"width": 2, "stamps": "learned", "alphabet": 32, "budget_bits": 8.0}),
-        ("budget", {"width": 2, "budget_range": [1.0, 16.0]}),
+        ("budget", {"width": 2, "budget_bits_range": [1.0, 16.0]}),
     ],
 )
 def test_every_kind_of_converter_passes_the_rules_of_a_release(name, settings, data, tmp_path):

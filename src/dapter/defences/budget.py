@@ -64,8 +64,8 @@ class Budget(Defence):
 
     Attributes:
         budget_bits: the dial: how many bits beyond the answer a payload should carry on average at most; beta follows.
-        budget_range: (low, high) trains one converter for all budgets between, each image with one of its own, evenly
-            on a logarithmic scale; `budget_bits` then chooses at use time. The hard budget is the same for all.
+        budget_bits_range: (low, high) trains one converter for all budgets between, each image with one of its own,
+            evenly on a logarithmic scale; `budget_bits` then chooses at use time. The hard budget is the same for all.
         grid: cells on a side.
         stamps: `flat` colours, or patches that are `learned`.
         alphabet: how many stamps; of flat ones the cube of a number of levels, 27: three a channel.
@@ -80,7 +80,7 @@ class Budget(Defence):
     """
 
     budget_bits: float = 4.0
-    budget_range: tuple[float, float] | None = None
+    budget_bits_range: tuple[float, float] | None = None
     grid: int = 4
     stamps: Literal["flat", "learned"] = "flat"
     alphabet: int = 27
@@ -108,11 +108,13 @@ class Budget(Defence):
         most = bits.budget_bits(self.grid**2, self.alphabet)
         if not 0 < self.budget_bits <= most:
             raise UsageError(f"budget_bits is {self.budget_bits}. Cure: above 0, at most {most:.1f}: the hard budget")
-        if self.budget_range is not None:
-            low, high = self.budget_range = (self.budget_range[0], self.budget_range[1])
+        if self.budget_bits_range is not None:
+            low, high = self.budget_bits_range = (self.budget_bits_range[0], self.budget_bits_range[1])
             if not 0 < low < high <= most or not low <= self.budget_bits <= high:
                 cure = f"Cure: (low, high) that rises between 0 and {most:.1f} bits and holds budget_bits"
-                raise UsageError(f"budget_range is {self.budget_range}, budget_bits {self.budget_bits}. {cure}")
+                raise UsageError(
+                    f"budget_bits_range is {self.budget_bits_range}, budget_bits {self.budget_bits}. {cure}"
+                )
 
     @property
     def random(self) -> bool:
@@ -121,13 +123,13 @@ class Budget(Defence):
 
     def adjustable(self) -> frozenset[str]:
         """The budget, if the converter was trained for a range of them."""
-        return frozenset() if self.budget_range is None else frozenset({"budget_bits"})
+        return frozenset() if self.budget_bits_range is None else frozenset({"budget_bits"})
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         answers = None if service is None else math.prod(self._given(sizes_of(service)).values())
         if answers is not None and answers > MOST_ANSWERS:
             raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
-        patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_range is not None
+        patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_bits_range is not None
         return {
             "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip),
             "prior": Prior(answers, self.grid**2, self.alphabet, FIRST_BETA, self._levels.count),
@@ -174,7 +176,7 @@ class Budget(Defence):
         losses, beta = self._named(seen), self._prior.beta(self._levels.mix(seen.budgets))
         self.learner.descend(seen.accuracy + (beta * (seen.rate + seen.taught)).mean(), "painter")
         n = len(batch.images)
-        some = slice(max(1, n // SHARE) if self.budget_range is None else n)
+        some = slice(max(1, n // SHARE) if self.budget_bits_range is None else n)
         part = Batch(batch.images[some], {name: values[some] for name, values in batch.labels.items()})
         used = self._follow(part, seen.logits[some].argmax(dim=2), seen.budgets[some], service)
         found = {name: float(value.detach()) for name, value in losses.items()}
@@ -200,13 +202,13 @@ class Budget(Defence):
     def _budgets(self, images: Tensor) -> Tensor:
         """The budget of each image (N,): the setting; of a range, drawn, and in validation evenly spread."""
         n, device = len(images), images.device
-        if self.budget_range is None:
+        if self.budget_bits_range is None:
             return torch.full((n,), self.budget_bits, device=device)
         drawn = self.learner.nets.training
         return self._levels.at(torch.rand(n, device=device) if drawn else torch.linspace(0, 1, n, device=device))
 
     def _condition(self, budgets: Tensor) -> Tensor | None:
-        return None if self.budget_range is None else self._levels.place(budgets)
+        return None if self.budget_bits_range is None else self._levels.place(budgets)
 
     def _wanted(self, batch: Batch, service: Service) -> Mapping[str, Tensor]:
         """What the service should answer: labels (N,), or its own distributions for the originals (N, classes)."""
@@ -227,7 +229,7 @@ class Budget(Defence):
 
     def client(self) -> nn.Module:
         """The painter, without what only training needs and before any flip; of a range, at the chosen budget."""
-        return Client(self._painter, None if self.budget_range is None else self._levels, self.budget_bits)
+        return Client(self._painter, None if self.budget_bits_range is None else self._levels, self.budget_bits)
 
     def protect(self, images: np.ndarray, seed: int | None = None) -> Payload:
         """As for every defence; then the stamps are flipped, if they are."""
@@ -270,7 +272,7 @@ class Budget(Defence):
 
     @cached_property
     def _levels(self) -> Levels:
-        return Levels(*(self.budget_range or (self.budget_bits, self.budget_bits)))
+        return Levels(*(self.budget_bits_range or (self.budget_bits, self.budget_bits)))
 
     @property
     def _painter(self) -> Painter:
