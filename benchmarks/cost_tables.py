@@ -62,14 +62,13 @@ def _exports(found: Iterable[Measurement]) -> str:
     rows = []
     for names, group in groupby(sorted(found, key=key), key=key):
         entries = {entry.measure: entry for entry in group}
-        refused = any("refused" in entry.flags for entry in entries.values())
-        rows.append([*names, *(_cell(entries.get(measure), *form) for measure, *form in EXPORT.values())])
-        if refused:
-            rows[-1][3] = "refused: the answer's accuracy was not kept"
+        rows.append([*names, *(_cell(entries.get(measure), scale, form) for measure, scale, form in EXPORT.values())])
     return markdown(["data", "format", "precision", *EXPORT], rows)
 
 
 def _cell(entry: Measurement | None, scale: float, form: str) -> str:
+    if entry is not None and "refused" in entry.flags:
+        return "not kept: refused"
     return "" if entry is None or entry.value is None else format(entry.value * scale, form)
 
 
@@ -81,8 +80,9 @@ def _rows(found: Sequence[Measurement]) -> str:
     rows = []
     for entry in found:
         own = ", ".join(f"{name} {value}" for name, value in entry.settings.items() if name not in shared)
-        value = text(entry.measure, entry.value)
-        rows.append([entry.measure.replace("_", " "), own, value, interval(entry), f"{entry.n:,}" if entry.n else ""])
+        label = entry.measure.replace("_", " ")
+        count = f"{entry.n:,}" if entry.n else ""
+        rows.append([f"{label} ({own})" if own else label, text(entry.measure, entry.value), interval(entry), count])
     said = ", ".join(f"{name} {value}" for name, value in shared.items() if value is not None)
-    table = markdown(["measure", "settings", "value", "range", "n"], rows)
-    return f"{said[:1].upper()}{said[1:]}.\n\n{table}" if said else table
+    table = markdown(["measure", "value", "range", "n"], rows)
+    return f"Settings: {said}.\n\n{table}" if said else table
