@@ -194,6 +194,11 @@ def test_a_converter_cannot_pass_the_original_by_changing_its_input(tmp_path):
     assert not protected(changes_in_place, pixels).any()
 
 
+def test_an_image_of_one_colour_may_be_its_own_payload():
+    pixels = np.full((6, 7, 3), (128, 128, 127), np.uint8)
+    assert np.array_equal(protected(identity, pixels), pixels)
+
+
 @settings(max_examples=30, deadline=None)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), value=st.integers(0, 255))
 def test_any_size_comes_back_with_its_size(height, width, value):

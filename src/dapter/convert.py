@@ -205,7 +205,8 @@ def protected(protect: Protect, pixels: np.ndarray) -> np.ndarray:
     if not isinstance(payload, Payload) or payload.pixels.shape != (1, *pixels.shape):
         found = payload.pixels.shape if isinstance(payload, Payload) else type(payload).__name__
         raise ConversionError(f"the converter gave {found} for one image {pixels.shape}. Cure: train it again")
-    if np.array_equal(payload.pixels[0], pixels):
+    one_colour = bool((pixels == pixels[:1, :1]).all())  # shows that colour only, and may be what leaves
+    if np.array_equal(payload.pixels[0], pixels) and not one_colour:
         raise ConversionError("the converter gave the original back. Cure: choose a converter that protects")
     converted: np.ndarray = payload.pixels[0]
     return converted

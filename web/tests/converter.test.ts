@@ -37,6 +37,8 @@ it.each(["extra_input", "extra_output"])("refuses a graph with %s", async (name)
 it("refuses an original that comes back", async () => {
   const converter = await open("gives_the_original");
   await expect(converter.convert(image)).rejects.toThrow("gave the original back");
+  const grey = { ...image, pixels: new Uint8Array(image.pixels.length).fill(128) };
+  expect(Array.from((await converter.convert(grey)).pixels)).toEqual(Array.from(grey.pixels));
 });
 
 it("refuses a graph that is none", async () => {
