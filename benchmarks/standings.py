@@ -70,6 +70,7 @@ def _row(each: Variant) -> dict[str, str]:
         "worst leak": spread(worst),
         "of": secret or "",
         "by": "; ".join(dict.fromkeys(how(entry) for entry in worst)),
+        "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),
         "restored SSIM": spread(restored),
         "answer right, %": spread(each.figures("target_accuracy")),
         "bits sent": _bits(each),

@@ -16,7 +16,7 @@ SHOWN = 10
 FEW = 4
 """Defences that a frontier tells by colours and words; of more it numbers the points."""
 
-COLUMNS = 3
+COLUMNS = 2
 """Of the legend of numbers."""
 
 _MEASURES = ("target_accuracy", LEAK, "ssim", "entropy_bits")
