@@ -95,7 +95,7 @@ def test_trained_it_saves_loads_protects_and_answers_the_same(defence, service, 
     assert np.array_equal(protected(loaded, images), protected(defence, images))
     payload = defence.protect(images)
     answers = [each.tail(payload, service).logits["colour"] for each in (defence, loaded)]
-    assert np.array_equal(*answers)
+    assert np.allclose(*answers, rtol=0, atol=1e-5)  # weights lie in memory otherwise, which rounds otherwise
     assert answers[0].shape == (len(images), 2)
     if not defence.needs_service_change:
         assert service.frozen

@@ -1,0 +1,252 @@
+"""The papers of the rivals, repeated: each table with the paper's figure beside ours.
+
+    python benchmarks/rivals.py --root DATA --study disco_table1
+
+trains the service as `benchmarks/converter.py` does (or finds it), then every row of the table as long as the service
+was trained, and audits it. The file `results/rivals_<study>_<preset>.jsonl` gets its lines, one measurement a line:
+`settings.row` is the row of the table, `reported` the paper's figure where it is known. Lines of the same row are
+replaced; `--rows` measures some rows only. Interrupted work resumes. The studies:
+
+    disco_table1            CIFAR-10 as the paper's text has it: animal or vehicle is the target, the class is secret
+    disco_table1_classes    as its code has it: the ten classes are the target, the image is hidden
+    disco_table2            likelihood maximisation against nothing, an adversary, and DISCO
+    disco_figure4           one trained DISCO, another R in use
+    deepobfuscator          CelebA, smiling or not, gender hidden; with and without its adversaries
+    partition_mnist         the MLP against eight attackers; none, one and four defenders
+    partition_cifar10       VGG19 against private pixelation of the images
+
+Tables whose figures could not be had (all of DISCO's and of Privacy Partitioning's) have none beside ours.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tyro
+from audit import first_attacks
+from converter import RESULTS, Bench
+from converter import Settings as BenchSettings
+
+from dapter.attacks import Attack
+from dapter.audit import audit
+from dapter.data import Data, load_data
+from dapter.defences import Defence, build_defence, with_settings
+from dapter.presets import find_preset
+from dapter.runs import write_atomic
+from dapter.tables import leak_table
+from dapter.train import load_defence
+from dapter.types import Measurement
+
+Reported = Mapping[tuple[str, str | None], float]
+"""The paper's figures, by measure and attack."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a defence with its settings, those that are chosen in use, and what the paper reports."""
+
+    defence: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    use: Mapping[str, Any] = field(default_factory=dict)
+    reported: Reported = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Study:
+    """One table: its data, its rows by name, and the attacks beside a recogniser and a decoder."""
+
+    data: str
+    target: str
+    secrets: tuple[str, ...]
+    rows: Mapping[str, Row]
+    more: tuple[str, ...] = ()
+
+
+DISCO = Row("disco", {"hides": "secrets"})
+DISCO_IMAGE = Row("disco", {"hides": "image"})
+LEFT = (0.0, 0.2, 0.4, 0.6, 0.8)
+"""R of Figure 4."""
+
+STUDIES: Mapping[str, Study] = {
+    "disco_table1": Study(
+        "cifar10",
+        "animal_vehicle",
+        ("class",),
+        {
+            "none": Row("split_inference"),
+            "noise": Row("gaussian_noise"),
+            "random pruning": Row("random_pruning", {"ratio": 0.6}),
+            "adversary": Row("learning_not_to_learn", {"lam": 0.0}),
+            "maximum entropy": Row("maximum_entropy"),
+            "DISCO": DISCO,
+        },
+    ),
+    "disco_table1_classes": Study(
+        "cifar10",
+        "class",
+        (),
+        {
+            "none": Row("split_inference"),
+            "noise": Row("gaussian_noise"),
+            "random pruning": Row("random_pruning", {"ratio": 0.6}),
+            "NoPeek": Row("nopeek"),
+            "DISCO": DISCO_IMAGE,
+        },
+    ),
+    "disco_table2": Study(
+        "cifar10",
+        "animal_vehicle",
+        ("class",),
+        {"none": Row("split_inference"), "adversary": Row("pan"), "DISCO": Row("disco", {"hides": "both"})},
+        ("inversion",),
+    ),
+    "disco_figure4": Study(
+        "cifar10",
+        "animal_vehicle",
+        ("class",),
+        {f"R {pruning}": replace(DISCO, use={"pruning": pruning}) for pruning in LEFT},
+    ),
+    "deepobfuscator": Study(
+        "celeba",
+        "Smiling",
+        ("Male",),
+        {
+            "none": Row(
+                "deepobfuscator",
+                {"secret_weight": 0.0, "image_weight": 0.0},
+                reported={("secret_accuracy", "recognition"): 0.9736, ("ms_ssim", "reconstruction"): 0.9458},
+            ),
+            "DeepObfuscator": Row(
+                "deepobfuscator",
+                reported={("secret_accuracy", "recognition"): 0.5885, ("ms_ssim", "reconstruction"): 0.3175},
+            ),
+        },
+    ),
+    "partition_mnist": Study(
+        "mnist",
+        "class",
+        (),
+        {
+            f"{count} defenders": Row(
+                "partition", {"net": "mlp", "width": 16, "cut": 1, "hides": "image", "defenders": count}
+            )
+            for count in (0, 1, 4)
+        },
+        ("partition",),
+    ),
+    "partition_cifar10": Study(
+        "cifar10",
+        "class",
+        (),
+        {
+            "none": Row("partition", {"net": "vgg19", "hides": "image", "defenders": 0}),
+            "Privacy Partitioning": Row("partition", {"net": "vgg19", "hides": "image"}),
+            "private pixelation": Row("dp_pixelation"),
+        },
+        ("partition",),
+    ),
+}
+"""DeepObfuscator's figures are those of its abstract; it does not say which target they belong to."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to repeat."""
+
+    study: Literal[tuple(STUDIES)]  # type: ignore[valid-type]
+    root: Path | None = None
+    """The folder that holds the data set; none for generated ones."""
+    preset: Literal["tiny", "cpu", "paper"] = "cpu"
+    rows: tuple[str, ...] = ()
+    """Rows of the table; by default all."""
+    seeds: tuple[int, ...] = (0,)
+    """Of the defences; each is attacked with the attacker's seed 0."""
+    data: str | None = None
+    """Another data set than the paper's, for a trial; `target` and `secrets` then name its labels."""
+    target: str = ""
+    secrets: tuple[str, ...] = ()
+    n: int | None = None
+    """How many images, for generated sets."""
+    recogniser_epochs: int = 4
+    decoder_epochs: int = 2
+    attacks: tuple[str, ...] | None = None
+    """Attacks beside the recogniser and the decoder, instead of the study's."""
+    workers: int = 1
+    """Processes that attack, each on one thread; results are the same for any number."""
+    runs: Path = Path("runs")
+    """Where run folders are kept."""
+    results: Path = RESULTS
+    """Where the file of results is."""
+
+    def load(self, study: Study, secrets: bool) -> Data:
+        """The data set, with the study's secrets or without."""
+        given = {name: value for name, value in (("root", self.root), ("n", self.n)) if value is not None}
+        labels = (self.target, self.secrets) if self.data else (study.target, study.secrets)
+        return load_data(self.data or study.data, target=labels[0], secrets=labels[1] if secrets else (), **given)
+
+
+def build(row: Row, preset: str) -> Defence:
+    """The defence of a row, as wide as the preset's service where the row does not say."""
+    usual = build_defence(row.defence, row.settings)
+    if "width" in row.settings or not hasattr(usual, "width"):
+        return usual
+    return replace(usual, width=find_preset(preset).width)
+
+
+class Repetition:
+    """One study: its service, and what is measured of each row."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.study = settings, STUDIES[settings.study]
+        blind = settings.load(self.study, secrets=False)
+        asked = BenchSettings(settings.root or Path(), blind.name, "+".join(blind.targets), settings.preset)
+        self.bench = Bench(replace(asked, runs=settings.runs), blind)
+        self.data = settings.load(self.study, secrets=True)
+
+    def attacks(self) -> list[str | Attack]:
+        """What the rows are attacked with."""
+        settings = self.settings
+        more = self.study.more if settings.attacks is None else settings.attacks
+        return [*first_attacks(settings.recogniser_epochs, settings.decoder_epochs), *more]
+
+    def lines(self, name: str) -> Iterator[Measurement]:
+        """Everything that was measured of a row."""
+        settings, row = self.settings, self.study.rows[name]
+        source = f"benchmarks/rivals.py --study {settings.study}"
+        defence = build(row, settings.preset)
+        plan = self.bench.preset.service_plan if defence.needs_service_change else self.bench.preset.plan
+        for seed in settings.seeds:
+            run = self.bench.train(defence, plan, seed, data=self.data)
+            found = audit(
+                [with_settings(load_defence(run), **row.use) if row.use else run],
+                self.bench.service,
+                self.data,
+                attacks=self.attacks(),
+                root=settings.runs,
+                preset=settings.preset,
+                workers=settings.workers,
+            )
+            print(leak_table(found), flush=True)
+            added = {"study": settings.study, "row": name, "service_changed": defence.needs_service_change}
+            for entry in found:
+                paper = None if settings.data else row.reported.get((entry.measure, entry.attack))
+                given = {"seed": seed, "source": source, "preset": settings.preset, "reported": paper}
+                yield replace(entry, settings={**entry.settings, **added}, **given)
+
+
+def main() -> None:
+    """Measure, and write the results file after every row."""
+    settings = tyro.cli(Settings, description=__doc__)
+    repetition = Repetition(settings)
+    path = settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl"
+    for name in settings.rows or repetition.study.rows:
+        found = list(repetition.lines(name))
+        old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
+        kept = [entry for entry in old if entry.settings["row"] != name]
+        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The tables of the rivals' papers can be repeated: every row is a defence that can be built."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from dapter.defences import with_settings
+from dapter.defences.disco import Disco
+from helpers import make_data
+
+
+@pytest.fixture(scope="module")
+def rivals():
+    path = Path(__file__).parents[1] / "benchmarks" / "rivals.py"
+    spec = importlib.util.spec_from_file_location("benchmark_rivals", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent))  # as for a script: they import one another
+    sys.modules[spec.name] = module  # dataclasses look there
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
+        del sys.modules[spec.name]
+    return module
+
+
+def test_every_row_can_be_built_and_says_which_study_it_is(rivals):
+    assert all(name in rivals.__doc__ for name in rivals.STUDIES)
+    for study in rivals.STUDIES.values():
+        for row in study.rows.values():
+            defence = rivals.build(row, "cpu")
+            assert set(row.use) <= defence.adjustable()
+
+
+def test_the_presets_width_is_taken_where_the_paper_has_none(rivals):
+    assert rivals.build(rivals.DISCO, "tiny").width == 8
+    assert rivals.build(rivals.DISCO, "paper").width == 64
+    assert rivals.build(rivals.STUDIES["partition_mnist"].rows["1 defenders"], "paper").width == 16
+
+
+def test_the_papers_figures_are_shown_for_its_own_data_only(rivals, monkeypatch, tmp_path):
+    from dapter.types import Measurement
+
+    line = Measurement(
+        defence="deepobfuscator", data="celeba", target="Smiling", measure="secret_accuracy", value=0.9,
+        attack="recognition",
+    )  # fmt: skip
+    monkeypatch.setattr(rivals, "audit", lambda *args, **kwargs: [line])
+    monkeypatch.setattr(rivals, "leak_table", lambda found: "")
+    for data, paper in ((None, 0.5885), ("faces", None)):
+        repetition = rivals.Repetition.__new__(rivals.Repetition)
+        repetition.settings = rivals.Settings("deepobfuscator", data=data)
+        repetition.study = rivals.STUDIES["deepobfuscator"]
+        repetition.data = make_data()
+        repetition.bench = _Bench()
+        found = list(repetition.lines("DeepObfuscator"))
+        assert [entry.reported for entry in found] == [paper]
+        assert found[0].settings["row"] == "DeepObfuscator"
+
+
+class _Bench:
+    class preset:  # noqa: N801
+        service_plan = plan = None
+
+    service = None
+
+    def train(self, *args, **kwargs):
+        return None
+
+
+def test_r_is_chosen_in_use(rivals):
+    rows = rivals.STUDIES["disco_figure4"].rows.values()
+    trained = Disco(width=4).setup(0, None, _task())
+    assert [with_settings(trained, **row.use).pruning for row in rows] == [0.0, 0.2, 0.4, 0.6, 0.8]
+
+
+def _task():
+    from dapter.defences import Task
+
+    return Task.of(make_data(secrets=("shape",)))
