@@ -70,7 +70,7 @@ def export_benchmark(subject: Subject, folder: Path, root: Path) -> Run:
         for number, rows in enumerate(range(0, len(order), SHARD_ROWS)):
             table = _table(payload, answer, known, slice(rows, rows + SHARD_ROWS), row_ids(token, name, len(order)))
             write_atomic(folder / f"{name}-{number:05}.parquet", table)
-        first = first or payload
+        first = first or Payload(payload.values[:1].copy())
     assert first is not None
     about = _about(subject, defence, first, token)
     write_atomic(folder / "README.md", _readme(about))

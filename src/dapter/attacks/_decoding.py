@@ -22,10 +22,11 @@ class Restorer(nn.Module):
     def __init__(self, view: View, inputs: Inputs, family: str, width: int, depth: int = 2) -> None:
         super().__init__()
         payloads = granted(view.train.payloads)
-        sizes = [images.shape[1:3] for images in (payloads, granted(view.train.originals))]
+        size, image_size = (images.shape[1:3] for images in (payloads, granted(view.train.originals)))
         self.standardise = Standardise(inputs, payloads)
         self.scale = StandardiseAnswer(granted(view.train.answers))
-        self.decoder = build_decoder(family, self.standardise.channels, self.scale.values, width, *sizes, depth)
+        channels, values = self.standardise.channels, self.scale.values
+        self.decoder = build_decoder(family, channels, values, width, size, image_size, depth)
 
     def forward(self, images: Tensor, answer: Tensor) -> Tensor:
         """Restored originals, float (N, 3, H, W) in [0, 1]."""
