@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dapter.defences import with_settings
+from dapter.defences import Task, with_settings
 from dapter.defences.disco import Disco
+from dapter.types import Measurement
 from helpers import make_data
 
 
@@ -40,9 +41,7 @@ def test_the_presets_width_is_taken_where_the_paper_has_none(rivals):
     assert rivals.build(rivals.STUDIES["partition_mnist"].rows["1 defenders"], "paper").width == 16
 
 
-def test_the_papers_figures_are_shown_for_its_own_data_only(rivals, monkeypatch, tmp_path):
-    from dapter.types import Measurement
-
+def test_the_papers_figures_are_shown_for_its_own_data_only(rivals, monkeypatch):
     line = Measurement(
         defence="deepobfuscator", data="celeba", target="Smiling", measure="secret_accuracy", value=0.9,
         attack="recognition",
@@ -72,11 +71,5 @@ class _Bench:
 
 def test_r_is_chosen_in_use(rivals):
     rows = rivals.STUDIES["disco_figure4"].rows.values()
-    trained = Disco(width=4).setup(0, None, _task())
+    trained = Disco(width=4).setup(0, None, Task.of(make_data(secrets=("shape",))))
     assert [with_settings(trained, **row.use).pruning for row in rows] == [0.0, 0.2, 0.4, 0.6, 0.8]
-
-
-def _task():
-    from dapter.defences import Task
-
-    return Task.of(make_data(secrets=("shape",)))

@@ -203,8 +203,8 @@ def test_it_hides_a_secret_that_split_inference_shows(service, tmp_path):
     [
         {"pruning": 1.2},
         {"pruning": 0.5, "pruning_range": (0.6, 0.9)},
-        {"first": 0.0},
-        {"first": 1.0},
+        {"pretrain": 0.0},
+        {"pretrain": 1.0},
         {"hides": "all"},
         {"decoupler": 3},
     ],

@@ -139,7 +139,7 @@ class Disco(Adversarial):
         hides: the task's `secrets`, the `image`, or `both`.
         experts: a filter for each secret, and one for the image, on the one client part; otherwise one for all.
         weight: of the proxy adversaries' losses against the answer's.
-        first: the share of the training in which client and service part learn to answer, before there is a filter.
+        pretrain: the share of the training in which client and service part learn to answer, before there is a filter.
     """
 
     pruning: float = 0.6
@@ -148,15 +148,15 @@ class Disco(Adversarial):
     hides: Hides = "both"
     experts: bool = False
     weight: float = 1.0
-    first: float = 0.5
+    pretrain: float = 0.5
 
     def __post_init__(self) -> None:
         check_hides(self.hides)
         low, high = self.pruning_range = (self.pruning_range[0], self.pruning_range[1])
         if not 0 <= low <= self.pruning <= high <= 1:
             raise UsageError(f"pruning {self.pruning} must be in its range {low} to {high}, and that in [0, 1]")
-        if not 0 < self.first < 1:
-            raise UsageError(f"first is {self.first}. Cure: a share of the training, above 0 and below 1")
+        if not 0 < self.pretrain < 1:
+            raise UsageError(f"pretrain is {self.pretrain}. Cure: a share of the training, above 0 and below 1")
         if self.decoupler and self.decoupler**2 != self.width:
             raise UsageError(f"a decoupler of {self.decoupler} needs width {self.decoupler**2}. Cure: that width, or 0")
 
@@ -231,7 +231,7 @@ class Disco(Adversarial):
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """A step of the first phase, or of the second: the proxies, then filter and service part."""
-        if batch.progress < self.first:
+        if batch.progress < self.pretrain:
             _, loss = super()._forward(batch)
             self.learner.descend(loss, "both")
             return {"loss": float(loss.detach())}
