@@ -70,6 +70,18 @@ def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.M
     return Scaled(client), Heads(rest, 8 * width, labels)
 
 
+def channels_after(width: int, blocks: int) -> int:
+    """Channels of the features of such a client part."""
+    return width * 2 ** max(0, (blocks - 1) // 2)
+
+
+def shape_of(client: nn.Module, size: tuple[int, int]) -> tuple[int, int, int]:
+    """(C, h, w) of the features that a client part makes of an image of that height and width."""
+    with torch.no_grad():
+        _, channels, height, width = client.eval()(torch.zeros(1, 3, *size)).shape
+    return channels, height, width
+
+
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
     """Mean over the images whose label is known (not -1), summed over the labels that are answered."""
     sums = [F.cross_entropy(found, labels[name], ignore_index=-1, reduction="sum") for name, found in logits.items()]
