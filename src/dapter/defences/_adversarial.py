@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
 from dapter.batches import Batch
 from dapter.defences._divided import Cut, cut_resnet
@@ -82,5 +81,5 @@ class Adversarial(Cut):
 
 def entropy(guesses: Mapping[str, Tensor]) -> Tensor:
     """Of an adversary's guesses, for each secret logits (N, values): in nats, batch mean, summed over the secrets."""
-    each = [Categorical(logits=logits, validate_args=False).entropy().mean() for logits in guesses.values()]
-    return torch.stack(each).sum()
+    each = [(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in guesses.values()]
+    return -torch.stack(each).sum()

@@ -72,7 +72,7 @@ def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.M
 
 def channels_after(width: int, blocks: int) -> int:
     """Channels of the features of such a client part."""
-    return width * 2 ** max(0, (blocks - 1) // 2)
+    return width * int(2 ** max(0, (blocks - 1) // 2))
 
 
 def shape_of(client: nn.Module, size: tuple[int, int]) -> tuple[int, int, int]:

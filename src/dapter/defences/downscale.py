@@ -17,9 +17,9 @@ class _Downscale(nn.Module):
         self.factor = factor
 
     def forward(self, images: Tensor) -> Tensor:
-        size = images.shape[-2:]
-        small = F.adaptive_avg_pool2d(images, [-(-side // self.factor) for side in size])
-        return F.interpolate(small, size, mode="bilinear", align_corners=False)
+        height, width = images.shape[-2:]
+        small = F.adaptive_avg_pool2d(images, (-(-height // self.factor), -(-width // self.factor)))
+        return F.interpolate(small, (height, width), mode="bilinear", align_corners=False)
 
 
 @dataclass(eq=False)
