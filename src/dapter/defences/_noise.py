@@ -10,7 +10,6 @@ Distribution = type[Laplace] | type[Normal]
 FIRST_SCALE = 0.05
 """A learned scale before it is learned, as a share of the largest that is allowed; the means are drawn with it."""
 
-
 RATE = 0.05
 """Learning rate of Adam for learned noise: it has far to go, and no layers to upset."""
 
