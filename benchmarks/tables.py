@@ -132,19 +132,24 @@ def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
     )
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for found in audits.values():
-        last = {each.name: each for entries in studies(found).values() for each in variants(entries)}
-        for each in last.values():
+        last = {
+            each.name + (", whole suite" if study == "suite" else ""): each
+            for study, entries in studies(found).items()
+            for each in variants(entries)
+        }
+        for name, each in last.items():
             leaks = [f"{secret} {spread(each.worst(secret))}" for secret in each.secrets]
             restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
             floor = number("ssim", restored[0].floor) if restored else ""
             lines.append(
-                f"| {found[0].data} | {found[0].target} | {each.name} | {len(each.subjects)} "
+                f"| {found[0].data} | {found[0].target} | {name} | {len(each.subjects)} "
                 f"| {spread(each.figures('target_accuracy'))} | {'; '.join(leaks)} | {spread(restored)} | {floor} |"
             )
     note = (
         "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in "
-        "parentheses: mean and range over trainings; grade: measured. Which attacks these are, and what each of them "
-        "reached, is on the [results](docs/results.md) page; attackers trained longer may find more."
+        "parentheses: mean and range over trainings; grade: measured. One recogniser and one decoder attack each; "
+        "beside them stands what the whole suite found, where it was run. What each attack reached is on the "
+        "[results](docs/results.md) page; attackers trained longer may find more."
     )
     return "\n".join([*lines, "", note, "", *(necessity(found) for found in audits.values())]) + "\n"
 
