@@ -3,24 +3,26 @@
     python benchmarks/budget.py --root DATA --data celeba --target Male --secrets Smiling Eyeglasses identity
 
 trains budget converters at several budgets against the service of `benchmarks/converter.py` (the same run, trained
-once) and writes `results/budget_<data>_<target>_<preset>.jsonl`, one measurement a line. `settings.study` names what
-was asked for, so that other grids or stamps can be measured beside; lines of the same study are replaced. Interrupted
-work resumes.
+once), or with `--conditioned` one for all of them, and writes `results/budget_<data>_<target>_<preset>.jsonl`, one
+measurement a line. `settings.study` names what was asked for, so that other grids, stamps, widths or flips can be
+measured beside; lines of the same study are replaced. Interrupted work resumes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from converter import RESULTS, Bench
 from converter import Settings as ConverterSettings
 
 from dapter.data import load_data
-from dapter.defences import build_defence
-from dapter.evaluate import evaluate
+from dapter.defences import build_defence, with_settings
+from dapter.evaluate import evaluate, measure
+from dapter.loop import Plan
 from dapter.runs import write_atomic
+from dapter.train import load_defence
 from dapter.types import Measurement
 
 
@@ -37,6 +39,8 @@ class Settings:
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     budgets: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
     """Bits beyond the answer."""
+    conditioned: bool = False
+    """Train one converter for the range of these budgets, and measure it at each."""
     seeds: tuple[int, ...] = (0,)
     grid: int = 4
     stamps: Literal["flat", "learned"] = "flat"
@@ -44,6 +48,8 @@ class Settings:
     labels: Literal["data", "service"] = "data"
     width: int = 16
     """Channels of the painter's first layer."""
+    flip: float = 0.0
+    """Probability with which a stamp is replaced at random."""
     epochs: int | None = None
     """Passes over the training split, instead of the preset's."""
     study: str = "budgets"
@@ -56,15 +62,26 @@ def lines(settings: Settings) -> Iterator[Measurement]:
     bench = Bench(ConverterSettings(settings.root, settings.data, settings.target, settings.preset, runs=settings.runs))
     shown = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
     plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
-    names = ("grid", "stamps", "alphabet", "labels", "width")
     source = f"benchmarks/budget.py --data {settings.data} --target {settings.target}"
+    added = {"study": settings.study, "epochs": plan.epochs}
+    for seed in settings.seeds:
+        for entry in measured(settings, bench, shown, plan, seed):
+            yield replace(entry, settings={**entry.settings, **added}, source=source, preset=settings.preset)
+
+
+def measured(settings: Settings, bench: Bench, shown: Any, plan: Plan, seed: int) -> Iterator[Measurement]:
+    """The figures of each budget."""
+    asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet", "labels", "width", "flip")}
+    if not settings.conditioned:
+        for budget in settings.budgets:
+            run = bench.train(build_defence("budget", {**asked, "budget_bits": budget}), plan, seed)
+            yield from evaluate(run, bench.service, shown)
+        return
+    low, high = min(settings.budgets), max(settings.budgets)
+    defence = build_defence("budget", {**asked, "budget_bits": low, "budget_bits_range": (low, high)})
+    trained = load_defence(bench.train(defence, plan, seed))
     for budget in settings.budgets:
-        asked = {"budget_bits": budget, **{name: getattr(settings, name) for name in names}}
-        for seed in settings.seeds:
-            run = bench.train(build_defence("budget", asked), plan, seed)
-            for entry in evaluate(run, bench.service, shown):
-                added = {"study": settings.study, "epochs": plan.epochs}
-                yield replace(entry, settings={**entry.settings, **added}, source=source, preset=settings.preset)
+        yield from measure(with_settings(trained, budget_bits=budget), bench.service, shown, seed=seed)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from dapter.batches import batches
+from dapter.cost import multiply_adds
 from dapter.defences._price import BETA_RANGE, FIRST_BETA
 from dapter.defences._stamps import SURE, find_stamps
 from dapter.defences._wire import halve_chroma
@@ -70,6 +71,11 @@ def test_cells_share_the_picture_evenly():
     painter = Painter(2, 27, None, 4)
     picture = painter.paint(torch.tensor([[0, 26, 13, 0]]), torch.zeros(1, 3, 5, 4))[0, 0] * 255
     assert picture.tolist() == [[0, 0, 255, 255]] * 3 + [[128, 128, 0, 0]] * 2
+
+
+def test_the_width_sets_what_the_client_part_costs():
+    each = [multiply_adds(defence(width=width).client(), (224, 224)) for width in (4, 8)]
+    assert 3 < each[1] / each[0] < 4.1
 
 
 def test_what_is_no_stamp_is_seen():
