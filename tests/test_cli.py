@@ -5,22 +5,47 @@ import pytest
 from PIL import Image
 
 from dapter.cli import main
+from dapter.runs import Run
+
+SMALL = ["--data", "faces", "--n", "240", "--size", "32", "--preset", "tiny", "--epochs", "1"]
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run folder each of a service and a converter, made by the commands themselves."""
     out = tmp_path_factory.mktemp("runs")
-    small = ["--data", "faces", "--n", "240", "--size", "32", "--preset", "tiny", "--epochs", "1", "--out", str(out)]
-    assert main(["service", "train", "--arch", "lenet", *small]) == 0
+    assert main(["service", "train", "--arch", "lenet", *SMALL, "--out", str(out)]) == 0
     service = next(out.glob("service-*"))
-    assert main(["train", "--service", str(service), "--width", "4", *small]) == 0
+    assert main(["train", "--service", str(service), "--width", "4", *SMALL, "--out", str(out)]) == 0
     return service, next(out.glob("dapter-*"))
 
 
 def test_training_measures_and_reports(trained):
     _, run = trained
     assert {path.name for path in run.iterdir()} >= {"done", "report.html", "results.jsonl", "weights.safetensors"}
+
+
+def test_any_defence_is_trained_with_any_of_its_settings(trained, tmp_path):
+    asked = ["--defence", "budget", "--budget-bits", "2", "--budget-bits-range", "1", "8", "--width", "4"]
+    others = ["--set", "grid=2", "stamps=learned", "alphabet=8"]
+    assert main(["train", "--service", str(trained[0]), *asked, *others, *SMALL, "--out", str(tmp_path)]) == 0
+    settings = Run.load(next(tmp_path.glob("budget-*"))).manifest["settings"]
+    assert settings["budget_bits_range"] == [1.0, 8.0]
+    assert (settings["grid"], settings["stamps"], settings["alphabet"]) == (2, "learned", 8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["--lam", "0.5"], "Its settings: budget_bits"),
+        (["--set", "grid"], "Cure: name=value"),
+        (["--set", "width=4"], "has no option itself"),
+        (["--set", "grid=0"], "Cure"),
+    ],
+)
+def test_settings_that_a_defence_does_not_have(trained, asked, message, capsys):
+    assert main(["train", "--service", str(trained[0]), "--defence", "budget", *asked, *SMALL]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_converting_goes_past_a_bad_file_and_says_so(trained, tmp_path, capsys):
