@@ -32,8 +32,8 @@ KEY = "key.npz"
 """In the folder of a key: the secrets of the test rows in the order of their ids, and those of the training rows."""
 
 ABOUT = "benchmark.json"
-SHARD_ROWS = 5000
-"""Rows of a Parquet file."""
+SHARD_ROWS, SHARD_BYTES = 5000, 200_000_000
+"""Rows of a Parquet file, at most, and about how many bytes of payloads."""
 
 
 def export_benchmark(subject: Subject, folder: Path, root: Path) -> Run:
@@ -67,8 +67,9 @@ def export_benchmark(subject: Subject, folder: Path, root: Path) -> Run:
         payload = defence.protect(data.splits[name].images[order])
         answer = defence.tail(payload, subject.service) if subject.service is not None else Answer({})
         known = {} if name == "test" else {secret: data.splits[name].labels[secret][order] for secret in data.readable}
-        for number, rows in enumerate(range(0, len(order), SHARD_ROWS)):
-            table = _table(payload, answer, known, slice(rows, rows + SHARD_ROWS), row_ids(token, name, len(order)))
+        size = max(1, min(SHARD_ROWS, SHARD_BYTES // payload.values[0].nbytes))
+        for number, rows in enumerate(range(0, len(order), size)):
+            table = _table(payload, answer, known, slice(rows, rows + size), row_ids(token, name, len(order)))
             write_atomic(folder / f"{name}-{number:05}.parquet", table)
         first = first or Payload(payload.values[:1].copy())
     assert first is not None
