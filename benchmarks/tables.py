@@ -166,12 +166,18 @@ def necessity(found: Sequence[Measurement]) -> str:
     return " ".join(dict.fromkeys(said))
 
 
+def spent(found: Sequence[Measurement]) -> str:
+    """What an audit took of processors, where all of it is known."""
+    minutes = [entry.value for entry in found if entry.measure == "audit_core_minutes" and entry.value is not None]
+    return f"\nProcessor time of an audit: {statistics.mean(minutes):.0f} core-minutes.\n" if minutes else ""
+
+
 def audit_part(name: str, found: Sequence[Measurement]) -> list[str]:
     """The page's part about one file of audits: summaries and figures, then every attack, folded."""
     parts = [f"## Audit of {found[0].data}: {found[0].target}\n"]
     parts.append(f"Preset `{found[0].preset}`. `results/{name}.jsonl`. {SCALE}\n")
     for study, entries in studies(found).items():
-        parts.append(f"### {AUDITS.get(study, study)}\n\n{markdown(*summary(variants(entries)))}")
+        parts.append(f"### {AUDITS.get(study, study)}\n\n{markdown(*summary(variants(entries)))}{spent(entries)}")
         if dialled(entries):
             parts.append(f"![Accuracy, worst leak, restored SSIM and entropy](images/{name}_{study}.svg)\n")
     if frontier(found):
