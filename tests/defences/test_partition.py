@@ -53,13 +53,12 @@ def test_the_suite_has_defenders_of_four_kinds():
     sizes = set()
     for shape in ((8, 4, 4), (40, 1, 1)):
         suite = build_suite(4, shape, 4, {"shape": 2, "colour": 3}, (16, 16))
-        for duo in suite:
-            guesses, restored = duo(torch.rand(5, *shape))
+        for guesses, restored in suite(torch.rand(5, *shape)):
             assert {name: tuple(found.shape) for name, found in guesses.items()} == {"shape": (5, 2), "colour": (5, 3)}
             assert restored.shape == (5, 3, 16, 16)
             assert 0 <= restored.min() <= restored.max() <= 1
-        sizes |= {sum(part.numel() for part in duo.parameters()) for duo in suite}
-        assert len(build_suite(1, shape, 4, {}, (16, 16))) == 1
+        sizes |= {sum(part.numel() for part in duo.parameters()) for duo in suite.duos}
+        assert len(build_suite(1, shape, 4, {}, (16, 16)).duos) == 1
     assert len(sizes) == 8
 
 
@@ -88,7 +87,7 @@ def test_algorithm_1_works_against_the_best_defender(service):
 def test_every_defender_learns_in_every_step(service):
     defence = ready(service)
     defence.learner.nets.train()
-    defenders = defence.learner.nets["defenders"].suites[0]
+    defenders = defence.learner.nets["defenders"].suites[0].duos
     before = [{key: value.clone() for key, value in duo.state_dict().items()} for duo in defenders]
     defence.update(batch_of(DATA, progress=0.0), service)
     for duo, old in zip(defenders, before, strict=True):

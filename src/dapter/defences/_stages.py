@@ -118,21 +118,33 @@ class RemotePart(nn.Module):
         return found
 
 
-class Suites(nn.Module):
-    """For each cut a suite of defenders."""
+class Suite(nn.Module):
+    """The defenders at one cut."""
 
-    def __init__(self, suites: Sequence[Sequence[Duo]]) -> None:
+    def __init__(self, duos: Sequence[Duo]) -> None:
         super().__init__()
-        self.suites = nn.ModuleList(nn.ModuleList(suite) for suite in suites)
+        self.duos = nn.ModuleList(duos)
+
+    def forward(self, features: Tensor) -> list[Found]:
+        """What each of them finds in features (N, C, h, w)."""
+        return [duo(features) for duo in self.duos]
+
+
+class Suites(nn.Module):
+    """A suite of defenders for each cut."""
+
+    def __init__(self, suites: Sequence[Suite]) -> None:
+        super().__init__()
+        self.suites = nn.ModuleList(suites)
 
     def forward(self, features: Sequence[Tensor]) -> list[list[Found]]:
         """For each cut, what each of its defenders finds in the features there."""
-        return [[duo(each) for duo in suite] for each, suite in zip(features, self.suites, strict=True)]  # type: ignore[union-attr]
+        return [suite(each) for each, suite in zip(features, self.suites, strict=True)]
 
 
 def build_suite(
     count: int, shape: tuple[int, int, int], width: int, secrets: Mapping[str, int], size: tuple[int, int] | None
-) -> list[Duo]:
+) -> Suite:
     """Up to four defenders: convolutional and dense ones, small and then deeper and twice as wide.
 
     Args:
@@ -152,7 +164,7 @@ def build_suite(
                     restorer(shape, wide, depth, size) if size else None,
                 )
             )
-    return suite[:count]
+    return Suite(suite[:count])
 
 
 DEFENDERS = 4

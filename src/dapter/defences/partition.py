@@ -96,11 +96,11 @@ class Partition(Divided):
 
     def client(self) -> nn.Module:
         """The local part; of a partition suite, with all stages that may be chosen."""
-        return LocalPart(self._network.stages[: self._cuts[-1]], self.cut)  # type: ignore[arg-type]
+        return LocalPart(self._network.stages[: self._cuts[-1]], self.cut)
 
     def server(self) -> nn.Module:
         """The remote part for this cut."""
-        return RemotePart(self._network.stages[self.cut :], self._network.heads)  # type: ignore[arg-type]
+        return RemotePart(self._network.stages[self.cut :], self._network.heads)
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`loss`: cross-entropy of the answer; `privacy`: the best defenders' losses, reversed, times λ."""
