@@ -51,7 +51,10 @@ class Settings:
     """Of the budget converter, in bits beyond the answer; if there are any, it is audited instead of DAPter's."""
     grid: int = 4
     alphabet: int = 8
-    """Of the budget converter: cells on a side, and flat stamps."""
+    width: int = 16
+    """Of the budget converter: cells on a side, flat stamps, channels of the painter's first layer."""
+    epochs: int | None = None
+    """Passes of the budget converter over the training split, instead of the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
@@ -78,11 +81,12 @@ def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
 
 def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
     """A run for each seed and λ, or for each seed and budget."""
+    plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
     for seed in settings.seeds:
         if settings.budgets:
+            asked = {name: getattr(settings, name) for name in ("grid", "alphabet", "width")}
             for budget in settings.budgets:
-                asked = {"budget_bits": budget, "grid": settings.grid, "alphabet": settings.alphabet}
-                yield bench.train(build_defence("budget", asked), bench.preset.plan, seed)
+                yield bench.train(build_defence("budget", {**asked, "budget_bits": budget}), plan, seed)
             continue
         start = bench.train(bench.paper, bench.preset.plan, seed)
         for lam in settings.lams:
