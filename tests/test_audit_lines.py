@@ -42,6 +42,14 @@ def test_the_headline_and_the_score_behind_it():
     assert each.leakiest() == "class"
 
 
+def test_a_leak_without_a_scale_is_no_headline_beside_one_that_has():
+    tiny = [replace(line, secret="other", value=31.0, flags=("no_room",)) for line in lines() if line.measure == "leak"]
+    (each,) = variants([*lines(), *tiny])
+    assert each.leakiest() == "class"
+    (alone,) = variants([line for line in [*lines(), *tiny] if line.secret in (None, "other")])
+    assert alone.leakiest() == "other"
+
+
 def test_of_several_attack_seeds_the_largest_leak_counts():
     again = [
         replace(line, value=0.9, settings={**line.settings, "attack": {**line.settings["attack"], "seed": 1}})

@@ -90,8 +90,9 @@ class Variant:
         return [subject.behind(headline) for subject in self.subjects if (headline := subject.worst(secret))]
 
     def leakiest(self) -> str | None:
-        """The secret with the largest leak, on the mean over the seeds."""
-        return max(self.secrets, key=lambda secret: mean(self.worst(secret)), default=None)
+        """The secret with the largest leak, on the mean over the seeds; of those whose leak has a scale, if any has."""
+        scaled = [each for each in self.secrets if not any("no_room" in line.flags for line in self.worst(each))]
+        return max(scaled or self.secrets, key=lambda secret: mean(self.worst(secret)), default=None)
 
 
 def variants(lines: Iterable[Measurement]) -> list[Variant]:
