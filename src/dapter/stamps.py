@@ -110,16 +110,17 @@ def read_stamps(text: str | bytes) -> tuple[Stamps, tuple[int, int]]:
     """
     try:
         record = json.loads(text)
-        alphabet, (height, width), grid = np.array(record["alphabet"]), record["size"], record["grid"]
-        shape, right = alphabet.shape, record["format"] == FORMAT and alphabet.dtype.kind == "i"
-        right &= len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and 2 <= shape[0] <= MOST_STAMPS
-        right &= all(isinstance(side, int) and 1 <= side <= MOST_PIXELS for side in (height, width, grid))
-        right &= bool(((alphabet >= 0) & (alphabet <= 255)).all()) and grid * shape[1] <= min(height, width)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        (height, width), grid = record["size"], record["grid"]
+        found = Stamps(np.array(record["alphabet"], np.uint8), grid)
+        right = found.to_json((height, width)) == json.dumps(record, sort_keys=True) + "\n"
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"these are no published stamps ({error}). Cure: stamps.json of a release") from error
-    if not right:
+    shape, sides = found.alphabet.shape, (height, width, grid)
+    right = right and all(type(side) is int and 1 <= side <= MOST_PIXELS for side in sides)
+    right = right and len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and 2 <= shape[0] <= MOST_STAMPS
+    if not right or grid * shape[1] > min(height, width):
         raise DataError(f"these are no stamps in the format {FORMAT}. Cure: stamps.json of a release")
-    return Stamps(alphabet.astype(np.uint8), grid), (height, width)
+    return found, (height, width)
 
 
 def flip(indices: np.ndarray, alphabet: int, probability: float, seed: int | None = None) -> np.ndarray:

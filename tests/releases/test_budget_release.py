@@ -11,16 +11,16 @@ from dapter.defences import with_settings
 from dapter.defences.budget import Budget
 from dapter.evaluate import evaluate
 from dapter.exporting import export
-from dapter.recompute.exports import compare_exports
+from dapter.recompute.exports import compare_exports, compare_stamps
 from dapter.release.build import Terms, build_release
 from dapter.release.folder import sign_with_key
 from dapter.service.door import Door, Published
 from dapter.service.gateway.running import serving
-from dapter.stamps import read_stamps
+from dapter.stamps import Stamps, read_stamps
 from dapter.train import load_defence, train
 from dapter.verify import inspect_release, verify_release
 from helpers import PLAN
-from releases.make import keys
+from releases.make import keys, make_release
 from upstream import Upstream, answer
 
 SETTINGS = {"width": 2, "grid": 2, "budget_bits": 2.0, "budget_bits_range": (0.5, 8.0)}
@@ -64,6 +64,17 @@ def test_it_says_what_can_be_chosen_and_what_holds_for_every_choice(release):
 def test_run_again_every_setting_gives_what_the_weights_give(release, run, data, service):
     found = list(compare_exports(release, load_defence(run), data, service))
     assert [each.verdict for each in found] == ["confirmed"] * 3
+
+
+def test_stamps_that_are_not_those_of_the_weights_are_contradicted(release, run, pair, tmp_path):
+    defence = load_defence(run)
+    assert [each.verdict for each in compare_stamps(release, defence)] == ["confirmed"]
+    stamps, size = read_stamps(release.read("stamps.json"))
+    contents = {name: release.read(name) for name in release.manifest["files"]}
+    contents["stamps.json"] = Stamps(255 - stamps.alphabet // 2, stamps.grid).to_json(size).encode()
+    manifest = {name: value for name, value in release.manifest.items() if name != "files"}
+    forged = verify_release(make_release(tmp_path / "forged", pair[0], manifest=manifest, contents=contents), pair[1])
+    assert [each.verdict for each in compare_stamps(forged, defence)] == ["contradicted"]
 
 
 def test_the_user_chooses_the_budget_and_may_pack_what_leaves(release, run, data, pair):

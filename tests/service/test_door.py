@@ -1,17 +1,18 @@
 """The door: a few bytes in, the picture that the client would have sent out, the service's answer back."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from functools import partial
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 from dapter.cli import main
 from dapter.client import Client, Policy
-from dapter.client.protect import Protector
 from dapter.defences import build_defence
 from dapter.errors import CheckFailed, ServiceError, UsageError
 from dapter.export.onnx import Onnx
@@ -19,7 +20,7 @@ from dapter.exporting import subject_of
 from dapter.service.door import Door, Published
 from dapter.service.gateway.running import serving
 from dapter.stamps import Stamps, read_stamps
-from dapter.verify import inspect_release, verify_release
+from dapter.verify import verify_release
 from helpers import make_data
 from releases.make import keys, make_contents, make_manifest, make_release
 from upstream import Reply, Upstream, answer, metadata, pixels_of
@@ -54,7 +55,7 @@ def release(tmp_path_factory):
     private, public = keys(folder)
     budget = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(3)
     Onnx().write(subject_of(budget, make_data(size=32)), folder / "budget.onnx", "float32", SIZE, np.zeros(0))
-    manifest = make_manifest()
+    manifest = {**make_manifest(), "budget_bits": 16 * np.log2(5)}
     contents = make_contents(manifest, (folder / "budget.onnx").read_bytes())
     stamps = {"stamps.json": budget.published().to_json(SIZE).encode()}
     return SimpleNamespace(
@@ -62,6 +63,7 @@ def release(tmp_path_factory):
         plain=make_release(folder / "plain", private, manifest=manifest, contents=contents),
         folder=folder,
         private=private,
+        manifest=manifest,
         contents=contents,
         key=public,
         budget=budget,
@@ -121,6 +123,36 @@ def test_what_no_converter_sends_is_refused_and_not_passed_on(door, upstream, bo
     assert upstream.requests == []
 
 
+def test_a_compressed_body_is_not_taken_for_payloads(door, upstream):
+    with pytest.raises(urllib.error.HTTPError, match="415"):
+        post(door, STAMPS.pack(drawn(1)[0]), {"Content-Encoding": "gzip"})
+    assert upstream.requests == []
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(door, upstream, monkeypatch):
+    monkeypatch.setattr("dapter.service.door.BODY_S", 0.2)
+    with socket.create_connection(("127.0.0.1", urlsplit(door).port), timeout=10) as connection:
+        connection.sendall(b"POST /v2/models/model/packed HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nab")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 408")
+    assert upstream.requests == []
+
+
+def test_more_requests_than_it_takes_are_told_to_come_back(door, upstream, monkeypatch):
+    monkeypatch.setattr("dapter.service.door.MOST_REQUESTS", 0)
+    code, text = refused(door, STAMPS.pack(drawn(1)[0]))
+    assert (code, upstream.requests) == (503, [])
+    assert "busy" in text
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, 401), (503, 503), (302, 502), (999, 502)])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_the_service_refuses_comes_back_and_it_sends_nobody_elsewhere(upstream, method, status, code):
+    wrong = Reply(b'{"error": "no"}', status, {"Location": "http://127.0.0.1:9"})
+    upstream.answer = lambda received: wrong if received.method == method else answer(received, CLASSES)
+    with serving(Door(Published(STAMPS, SIZE), upstream.url)) as url:
+        assert refused(f"{url}/v2/models/model", STAMPS.pack(drawn(1)[0]))[0] == code
+
+
 def test_what_the_service_says_passes_and_so_does_who_pays(door, upstream):
     with urllib.request.urlopen(door, timeout=10) as reply:
         assert json.loads(reply.read()) == metadata(classes=CLASSES)
@@ -131,11 +163,15 @@ def test_what_the_service_says_passes_and_so_does_who_pays(door, upstream):
     assert refused(door, STAMPS.pack(drawn(1)[0]))[0] == 503
 
 
-def test_a_service_that_takes_no_images_or_is_not_there(upstream):
-    upstream.answer = lambda _: Reply(b"[]")
+@pytest.mark.parametrize("said", [b"[]", b"[" * 100_000, b'{"inputs": [{"name": [], "datatype": 1}]}'])
+def test_a_service_that_does_not_say_that_it_takes_images(upstream, said):
+    upstream.answer = lambda _: Reply(said)
     with serving(Door(Published(STAMPS, SIZE), upstream.url)) as url:
         assert refused(f"{url}/v2/models/model", STAMPS.pack(drawn(1)[0]))[0] == 502
-        assert urllib.request.urlopen(f"{url}/v2/models/model", timeout=10).read() == b"[]"
+        assert urllib.request.urlopen(f"{url}/v2/models/model", timeout=10).read() == said
+
+
+def test_a_service_that_is_not_there():
     with serving(Door(Published(STAMPS, SIZE), "http://127.0.0.1:9/v2/models/other")) as url:
         assert refused(f"{url}/v2/models/other", STAMPS.pack(drawn(1)[0]))[0] == 502
     with pytest.raises(UsageError, match="not protected"):
@@ -165,20 +201,18 @@ def test_packing_needs_published_stamps_of_this_size(release, upstream):
         Client(upstream.url, release.stamps, release.key, packed=True, size=(64, 64))
 
 
-def test_a_payload_that_is_no_stamps_is_not_packed(release, tmp_path):
-    """A release whose graph is not that of its stamps: nothing is sent."""
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_payload_that_is_no_stamps_does_not_leave(release, upstream, tmp_path, packed):
+    """A release whose graph is not that of its stamps: nothing is sent, packed or not."""
     other = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(4)
     wrong = {**release.contents, "stamps.json": other.published().to_json(SIZE).encode()}
-    made = make_release(tmp_path / "wrong", release.private, contents=wrong)
-    protector = Protector.open(made, release.key).change(None, None, True, "PNG", packed=True)
-    with pytest.raises(CheckFailed, match="nothing was sent"):
-        protector.protect(np.zeros((40, 40, 3), np.uint8))
-
-
-def test_stamps_that_are_none_fail_verification(release, tmp_path):
-    broken = {**release.contents, "stamps.json": b'{"format": "dapter-stamps/1"}'}
-    found = inspect_release(make_release(tmp_path / "broken", release.private, contents=broken), release.key)
-    assert [problem.rule for problem in found.problems] == ["stamps"]
+    made = make_release(tmp_path / "wrong", release.private, manifest=release.manifest, contents=wrong)
+    with (
+        Client(upstream.url, made, release.key, packed=packed) as client,
+        pytest.raises(CheckFailed, match="nothing was sent"),
+    ):
+        client.classify(np.zeros((40, 40, 3), np.uint8))
+    assert upstream.requests == []
 
 
 def test_the_command_says_what_is_wrong(tmp_path, capsys):

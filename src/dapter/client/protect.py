@@ -132,10 +132,16 @@ class Protector:
         return Protected(payload, file, self.codec, self.dial, packed, dict(steps))
 
     def _pack(self, payload: np.ndarray) -> bytes | None:
-        if not self.packed or self.published is None:
+        """The payload's stamps, where they are published: what is made of anything else does not leave, packed or not.
+
+        Raises:
+            CheckFailed: it is.
+        """
+        if self.published is None:
             return None
         stamps, _ = self.published
-        return stamps.pack(stamps.read(payload[None])[0])
+        packed = stamps.pack(stamps.read(payload[None])[0])
+        return packed if self.packed else None
 
     def _open(self, photo: Photo) -> np.ndarray:
         if isinstance(photo, np.ndarray) and photo.size == 0:

@@ -12,7 +12,7 @@ from dapter.defences import Defence, Task, build_defence
 from dapter.errors import DapterError
 from dapter.recompute.channel import look_for_channel
 from dapter.recompute.claims import check_again
-from dapter.recompute.exports import compare_exports, runner_of
+from dapter.recompute.exports import compare_exports, compare_stamps, runner_of
 from dapter.service.classifier import Service
 from dapter.verify import Release
 from dapter.verify.limits import WEIGHTS
@@ -44,7 +44,7 @@ def recompute(
         defence = load_released(release)
     except (DapterError, SafetensorError, RuntimeError, TypeError, ValueError, KeyError) as error:
         return [Outcome("the weights fit the defence and its settings", "contradicted", reason=str(error)[:300])]
-    compared = compare_exports(release, defence, data, service)
+    compared = [*compare_exports(release, defence, data, service), *compare_stamps(release, defence)]
     convert = runner_of(release)
     everything = np.concatenate([split.images for split in data.splits.values()])
     channel = look_for_channel(convert, everything)

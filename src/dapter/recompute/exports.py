@@ -1,4 +1,4 @@
-"""Run every export and compare it with the weights, and so with one another."""
+"""Run every export and compare it with the weights, and so with one another; the published stamps as well."""
 
 from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
@@ -8,11 +8,14 @@ import numpy as np
 
 from dapter.data import UNKNOWN, Data, Split
 from dapter.defences import Defence, with_settings
+from dapter.defences.budget import Budget
 from dapter.errors import ConversionError
 from dapter.recompute.sandbox import convert_apart
 from dapter.service.classifier import Service
+from dapter.stamps import read_stamps
 from dapter.types import Payload
 from dapter.verify import Release
+from dapter.verify.limits import STAMPS
 from dapter.verify_report import Outcome
 
 SAMPLE = 1000
@@ -55,6 +58,19 @@ def compare_exports(release: Release, defence: Defence, data: Data, service: Ser
         except ConversionError as error:
             wrong = entry["format"] == "onnx" and "is not installed" not in str(error)
             yield Outcome(what, "contradicted" if wrong else "could not check", reason=f"it did not run: {error}")
+
+
+def compare_stamps(release: Release, defence: Defence) -> Iterator[Outcome]:
+    """How the published stamps, if there are any, compare with those of the weights."""
+    if STAMPS not in release.manifest["files"]:
+        return
+    what, (given, _) = f"{STAMPS} holds the stamps of the weights", read_stamps(release.read(STAMPS))
+    own = defence.published() if isinstance(defence, Budget) else None
+    if own is None or (own.grid, own.alphabet.shape) != (given.grid, given.alphabet.shape):
+        yield Outcome(what, "contradicted", reason="the weights paint none, or on another grid, or as many others")
+        return
+    most = int(np.abs(own.alphabet.astype(np.int16) - given.alphabet).max())
+    yield Outcome(what, "confirmed" if most <= 1 else "contradicted", "by 1 at most", f"values differ by up to {most}")
 
 
 def _settings(dial: Mapping[str, Any] | None) -> list[float | None]:

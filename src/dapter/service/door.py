@@ -6,7 +6,7 @@
 Whoever sees what comes in sees no less than the service: nothing is secret here that is not secret there.
 """
 
-import json
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,17 +18,23 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from dapter.client.transport import MODEL, model_url
+from dapter.errors import WireError
 from dapter.imagefile import encode
 from dapter.service import wire
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.gateway.upstream import Reply, Upstream
 from dapter.service.refused import Refused, refusal
+from dapter.service.wire_json import read_json
 from dapter.stamps import Stamps
 
 PACKED = "/packed"
 """The path below that of a model."""
 
-BYTES = "application/octet-stream"
+MOST_REQUESTS = 64
+"""At a time; further ones are told to come back."""
+
+BODY_S = 30.0
+"""Seconds that a request may take to arrive."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Door:
         base, _, name = model_url(url).rpartition(MODEL)
         self._published, self._path = published, f"{MODEL}{name}"
         self._upstream = Upstream(base, timeout_s=timeout_s)
-        self._input = ""
+        self._input, self._active = "", 0
         routes = [("", "GET", self._describe), (PACKED, "POST", self._answer)]
         paths = [Route(self._path + path, _told(handler), methods=[method]) for path, method, handler in routes]
         self._app = Starlette(routes=paths)
@@ -78,16 +84,30 @@ class Door:
         return _response(await self._send("GET", "", request, Outgoing(b"", {}, 0)))
 
     async def _answer(self, request: Request) -> Response:
-        pictures = self._paint(await self._body(request))
+        if self._active >= MOST_REQUESTS:
+            raise Refused(503, "the door is busy. Cure: try again in a second")
+        self._active += 1
+        try:
+            return _response(await self._pass_on(request))
+        finally:
+            self._active -= 1
+
+    async def _pass_on(self, request: Request) -> Reply:
+        pictures = await asyncio.to_thread(self._paint, await self._body(request))
         if not self._input:
-            self._input = _choose(await self._send("GET", "", request, Outgoing(b"", {}, 0)))
-        data: np.ndarray = pictures
+            described = await self._send("GET", "", request, Outgoing(b"", {}, 0))
+            if described.status != 200:
+                return described
+            self._input = _choose(described)
+        return await self._send("POST", "/infer", request, await asyncio.to_thread(self._write, pictures))
+
+    def _write(self, pictures: np.ndarray) -> Outgoing:
+        data = pictures
         if self._input == "encoded":
             data = np.empty(len(pictures), object)
             data[:] = [encode(picture, fast=True) for picture in pictures]
         message = wire.encode_request(wire.Request((wire.Tensor(self._input, data),), binary=True))
-        outgoing = Outgoing(message.body, message.headers, len(pictures))
-        return _response(await self._send("POST", "/infer", request, outgoing))
+        return Outgoing(message.body, message.headers, len(pictures))
 
     async def _send(self, method: str, path: str, request: Request, outgoing: Outgoing) -> Reply:
         passing = self._upstream.select(request.headers.raw)
@@ -101,11 +121,18 @@ class Door:
         return stamps.paint(np.stack(indices), self._published.size)
 
     async def _body(self, request: Request) -> bytes:
+        if request.headers.get("content-encoding", "identity") != "identity":
+            raise Refused(415, "the body is compressed. Cure: send it as it is")
         limit, body = self._published.most * self._published.stamps.packed_bytes, b""
-        async for part in request.stream():
-            body += part
-            if len(body) > limit:
-                raise Refused(413, f"the body is over {limit} bytes. Cure: at most {self._published.most} payloads")
+        try:
+            async with asyncio.timeout(BODY_S):
+                async for part in request.stream():
+                    body += part
+                    if len(body) > limit:
+                        most = self._published.most
+                        raise Refused(413, f"the body is over {limit} bytes. Cure: at most {most} payloads")
+        except TimeoutError:
+            raise Refused(408, "the request did not arrive in time. Cure: send it again") from None
         return body
 
 
@@ -131,13 +158,13 @@ def _choose(described: Reply) -> str:
         Refused: there is none.
     """
     try:
-        inputs = {entry["name"]: entry["datatype"] for entry in json.loads(described.body)["inputs"]}
-    except (ValueError, LookupError, TypeError):
+        inputs = {entry["name"]: entry["datatype"] for entry in read_json(described.body)["inputs"]}
+    except (WireError, LookupError, TypeError):
         inputs = {}
     for name, kind in (("image", "UINT8"), ("encoded", "BYTES")):
         if inputs.get(name) == kind:
             return name
-    raise Refused(502, f"the service does not say that it takes images (status {described.status}). Cure: --upstream")
+    raise Refused(502, "the service does not say that it takes images. Cure: --upstream")
 
 
 def _response(reply: Reply) -> Response:

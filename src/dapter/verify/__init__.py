@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dapter.errors import CheckFailed, DataError
-from dapter.stamps import read_stamps
+from dapter.errors import CheckFailed
 from dapter.types import Measurement
 from dapter.verify.claims import check_claims, read_claims, read_results
 from dapter.verify.folder import Folder
@@ -25,6 +24,7 @@ from dapter.verify.signature import (
     read_signature,
     read_sigstore,
 )
+from dapter.verify.stamps import stamps_faults
 from dapter.verify.weights import mobile_faults, weights_faults
 
 
@@ -175,10 +175,7 @@ def _exports(folder: Folder, manifest: Mapping[str, Any]) -> list[Problem]:
         if path == WEIGHTS:
             found += [Problem("weights", path, each) for each in weights_faults(data)]
         elif path == STAMPS:
-            try:
-                read_stamps(data)
-            except DataError as fault:
-                found.append(Problem("stamps", path, str(fault)))
+            found += [Problem("stamps", path, each) for each in stamps_faults(data, manifest)]
         elif path.endswith(".onnx"):
             entry = next(entry for entry in manifest["exports"] if entry["path"] == path)
             found += [Problem("graph", path, each) for each in graph_faults(data, entry, manifest["dial"])]

@@ -49,6 +49,7 @@ NEVER = frozenset(
 DROP = frozenset(
     [
         "connection",
+        "date",
         "keep-alive",
         "proxy-authenticate",
         "te",
@@ -190,6 +191,8 @@ class Upstream:
             raise Refused(502, f"the service cut the line, or did not answer in HTTP. {_SENT}") from None
 
     async def _read(self, response: Any) -> Reply:
+        if not 200 <= response.status_code < 600:
+            raise Refused(502, f"the service answers with status {response.status_code}. {_SENT}")
         if 300 <= response.status_code < 400 and response.status_code != 304:
             raise Refused(502, f"the service sends apps elsewhere, past the gateway. Cure: check --upstream. {_SENT}")
         body = bytearray()
