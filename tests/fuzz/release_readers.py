@@ -19,11 +19,15 @@ SMALL = 2**16
 
 def targets():
     """For each reader: what it does with bytes, and bytes to begin with."""
+    import numpy as np
+
+    from dapter.stamps import Stamps
     from dapter.verify.claims import check_claims, claims_of, read_claims, read_results
     from dapter.verify.graphs import graph_faults
     from dapter.verify.manifest import read_manifest
     from dapter.verify.problems import Broken
     from dapter.verify.signature import load_key, read_signature
+    from dapter.verify.stamps import stamps_faults
     from dapter.verify.weights import weights_faults
     from releases.make import keys, make_contents, make_graph, make_manifest, make_release
 
@@ -52,6 +56,9 @@ def targets():
         for dial in (None, {"name": "lam"}):
             assert all(isinstance(each, str) for each in graph_faults(data, manifest["exports"][0], dial))
 
+    def stamps(data):
+        assert all(isinstance(each, str) for each in stamps_faults(data, manifest))
+
     def read(data):
         value, problems = read_manifest(data)
         assert value is not None or problems
@@ -63,6 +70,7 @@ def targets():
         "claims": (claims, [contents["claims.json"]]),
         "results": (results, [contents["results.jsonl"]]),
         "signature": (signature, [(release / "model.sig").read_bytes()]),
+        "stamps": (stamps, [Stamps(np.zeros((2, 1, 1, 3), np.uint8), 3).to_json((4, 4)).encode()]),
     }
 
 
@@ -77,7 +85,7 @@ def main():
     if given.reader is None:
         import subprocess
 
-        for name in ("manifest", "graph", "weights", "claims", "results", "signature"):
+        for name in ("manifest", "graph", "weights", "claims", "results", "signature", "stamps"):
             print(f"== {name}", flush=True)
             again = ["--reader", name, "--seconds", str(given.seconds), "--seed", str(given.seed)]
             subprocess.run([sys.executable, __file__, *again], check=True)
