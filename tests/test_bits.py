@@ -169,6 +169,27 @@ def test_many_payloads_of_one_person_tell_at_most_as_many_capacities():
         assert np.log(channel / channel[::-1]).max() <= m * bits.epsilon(1, 2, share) + 1e-9
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
+@pytest.mark.parametrize("seed", range(5))
+def test_bits_beyond_the_answer_to_what_was_flipped_hold(seed, share):
+    """All payloads of two cells and three stamps, any images, any answers, any prior; also given a finer answer."""
+    rng, alphabet = np.random.default_rng(seed), 3
+    cell = np.full((alphabet, alphabet), share / alphabet) + np.eye(alphabet) * (1 - share)
+    stamps = np.stack([np.repeat(np.arange(alphabet), alphabet), np.tile(np.arange(alphabet), alphabet)], axis=1)
+    images, channel = rng.dirichlet(np.full(5, 0.5)), np.kron(cell, cell)[rng.integers(0, 9, 5)]
+    coarse, fine = rng.integers(0, 2, 9), rng.integers(0, 2, 9)
+    shown, prior = images @ channel, rng.dirichlet(np.ones(alphabet), (2, 2))
+    lengths = bits.code_lengths(stamps, bits.flipped_prior(prior, share), coarse)
+    bound = shown @ lengths - bits.noise_bits(2, alphabet, share) + (1 if share else 0)
+
+    def beyond(answers):
+        told = np.stack([channel[:, answers == answer].sum(axis=1) for answer in range(4)], axis=1)
+        return exact_information(images, channel) - exact_information(images, told)  # the payload gives the answer
+
+    assert beyond(2 * coarse + fine) <= beyond(coarse) + 1e-9
+    assert beyond(coarse) <= bound + 1e-9
+
+
 def test_without_flips_nothing_is_lost_and_with_all_nothing_is_told():
     assert bits.capacity_bits(16, 27, 0.0) == bits.budget_bits(16, 27)
     assert bits.epsilon(16, 27, 0.0) == math.inf
