@@ -137,7 +137,7 @@ class Door:
 
 
 def _told(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """The handler, with errors as the protocol's JSON."""
+    """The handler, with errors as the protocol's JSON; what is left of a request is then not waited for."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -146,7 +146,7 @@ def _told(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
             return Response(status_code=400)
         except Exception as error:
             refused = refusal(error)
-            return JSONResponse({"error": str(refused)}, refused.status)
+            return JSONResponse({"error": str(refused)}, refused.status, {"connection": "close"})
 
     return answer
 
