@@ -83,6 +83,18 @@ def test_weights_of_the_best_epoch_are_kept(tmp_path):
     assert learner.value == seen[1] != seen[3]
 
 
+def test_the_last_epoch_is_kept_if_wanted_and_nothing_stops_early(tmp_path):
+    seen = []
+
+    def validate():
+        seen.append(learner.value)
+        return {"loss": [5.0, 1.0, 2.0, 3.0][len(seen) - 1]}
+
+    learner, plan = Number(), Plan(epochs=4, batch_size=5, augment=False, patience=1)
+    fit(learner, learner.update, validate, split_of(), plan, Run(tmp_path), seed=0, keep_last=True)
+    assert learner.value == seen[3] != seen[1]
+
+
 def test_stops_early_after_patience(tmp_path):
     losses = iter([5.0, 4.0, 6.0, 6.0, 1.0, 1.0])
     plan = Plan(epochs=6, batch_size=5, patience=2)

@@ -114,10 +114,11 @@ def fit(
     run: Run,
     seed: int,
     mirror: bool = True,
+    keep_last: bool = False,
 ) -> list[dict[str, Any]]:
     """Train until the plan is done, resuming from the run's checkpoint if there is one.
 
-    At the end the learner holds the weights with the best validation loss.
+    At the end the learner holds the weights with the best validation loss, or the last ones.
 
     Args:
         update: one training step on a batch; gives named losses.
@@ -125,6 +126,7 @@ def fit(
         train: the images to train on.
         seed: of everything random.
         mirror: whether a mirrored image keeps its labels.
+        keep_last: whether the last epoch is kept, whichever is best; then nothing stops early.
 
     Returns:
         The training curve: a dictionary a point, with `step`, and `epoch` where it is a validation.
@@ -133,7 +135,7 @@ def fit(
         UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
-    return _Fit(learner, update, validate, train, plan, run, seed, mirror).run_out()
+    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last).run_out()
 
 
 @dataclass
@@ -148,6 +150,7 @@ class _Fit:
     run: Run
     seed: int
     mirror: bool
+    keep_last: bool
 
     def __post_init__(self) -> None:
         learner, plan, train = self.learner, self.plan, self.train
@@ -230,7 +233,7 @@ class _Fit:
                 self.average[name].copy_(value)
 
     def _end_epoch(self) -> None:
-        """Measure the averaged weights, and keep them if they are the best so far."""
+        """Measure the averaged weights, and keep them if they are the best so far or the last are wanted."""
         if self.world > 1:  # statistics of batch normalisation are each process's own
             for name, _ in self.learner.nets.named_buffers():
                 dist.broadcast(self.average[name], src=0)
@@ -241,7 +244,7 @@ class _Fit:
         self.learner.nets.load_state_dict(current)
         if not np.isfinite(scores["loss"]):
             raise RunError(f"step {self.step}: the validation loss is not finite. Cure: a smaller learning rate")
-        if scores["loss"] < self.best_loss:
+        if self.keep_last or scores["loss"] < self.best_loss:
             self.best_loss, self.best, self.bad_epochs = scores["loss"], _copy(self.average), 0
         else:
             self.bad_epochs += 1

@@ -37,7 +37,7 @@ def train(
     Args:
         defence: the settings; its networks are made here.
         service: answers all targets of `data`.
-        data: `train` is trained on, `val` selects among epochs.
+        data: `train` is trained on, `val` selects among epochs, unless the defence `keeps_last`.
         plan: how long and how; by default `Plan()`.
         seed: of everything random.
         root: where run folders are kept.
@@ -89,6 +89,7 @@ def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run,
         run,
         seed,
         data.mirror,
+        defence.keeps_last,
     )
 
 

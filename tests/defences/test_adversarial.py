@@ -8,6 +8,7 @@ import torch
 from dapter.defences import Task
 from dapter.defences._adversarial import entropy
 from dapter.defences._divided import cross_entropy
+from dapter.defences.disco import Disco
 from dapter.defences.learning_not_to_learn import LearningNotToLearn
 from dapter.defences.maximum_entropy import MaximumEntropy
 from dapter.defences.pan import Pan
@@ -40,6 +41,26 @@ def test_each_optimizer_moves_its_own_networks_only(kind):
     }
     assert owned["adversary"] == {id(part) for part in nets["adversary"].parameters()}
     assert owned["both"] == {id(part) for name in ("client", "server") for part in nets[name].parameters()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_adversary_learns_faster_than_what_it_plays_against(kind):
+    rates = {name: each.param_groups[0]["lr"] for name, each in ready(kind).learner.optimizers.items()}
+    assert rates["adversary"] > rates["both"]
+
+
+@pytest.mark.parametrize("kind", [MaximumEntropy, SplitInference])
+def test_the_whole_network_may_run_on_the_device_and_send_one_vector(kind):
+    defence = kind(width=4, blocks=8).setup(0, None, TASK)
+    assert defence.protect(flags(5, seed=0).images).values.shape == (5, 1, 1, 32)
+    with pytest.raises(UsageError, match="0 to 8"):
+        kind(width=4, blocks=9).setup(0, None, TASK)
+
+
+@pytest.mark.parametrize("kind", [Pan, Disco])
+def test_no_image_is_restored_from_one_vector(kind):
+    with pytest.raises(UsageError, match="Cure"):
+        kind(width=4, blocks=8).setup(0, None, TASK)
 
 
 @pytest.mark.parametrize("kind", KINDS)

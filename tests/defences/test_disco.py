@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from dapter.batches import Batch, to_float
 from dapter.defences import Task, build_defence, with_settings
 from dapter.defences._divided import cut_resnet
-from dapter.defences.disco import UNTRAINED, Decoupler, Disco, Filters, prune
+from dapter.defences.disco import Decoupler, Disco, Filters, prune
 from dapter.errors import UsageError
 from dapter.train import load_defence, train
 from helpers import PLAN, make_data
@@ -56,7 +56,7 @@ def test_without_pruning_everything_is_sent(service):
 
 
 def test_the_ratio_can_change_after_training(service, tmp_path):
-    run = train(Disco(width=8, hides="secrets"), service, DATA, replace(PLAN, epochs=2), root=tmp_path)
+    run = train(Disco(width=8, blocks=2, hides="secrets"), service, DATA, replace(PLAN, epochs=2), root=tmp_path)
     trained, images = load_defence(run), DATA.splits["test"].images
     for pruning in (0.0, 0.25, 0.75):
         changed = with_settings(trained, pruning=pruning)
@@ -131,17 +131,6 @@ def test_an_expert_gets_its_own_gradient_only(service):
         assert grads == reached
 
 
-def test_an_epoch_of_the_first_phase_is_never_chosen(service):
-    defence = ready(service)
-    losses = {}
-    for progress in (0.1, 0.9):
-        defence.learner.nets.train()
-        defence.update(batch_of(DATA, progress=progress), service)
-        defence.learner.nets.eval()
-        losses[progress] = float(defence.losses(batch_of(DATA), service)["loss"].detach())
-    assert losses[0.1] > UNTRAINED > losses[0.9]
-
-
 def test_a_channel_of_the_decoupler_sees_one_part_of_the_image():
     torch.manual_seed(0)
     decoupler = Decoupler(4)
@@ -188,13 +177,15 @@ def test_filters_see_the_features_of_one_image(service):
 
 
 def test_it_hides_a_secret_that_split_inference_shows(service, tmp_path):
+    """On average over two trainings, which differ by more than that."""
     plan = replace(PLAN, epochs=6, ema=0.5)
     data = make_data(secrets=("shape",), counts=(384, 64, 256), seed=3)
     settings = {"width": 8, "blocks": 4}
-    bare = train(build_defence("split_inference", settings), service, data, plan, root=tmp_path)
-    hidden = build_defence("disco", {**settings, "hides": "secrets", "pruning": 0.75, "weight": 1.0})
-    run = train(hidden, service, data, plan, root=tmp_path)
-    found = {each.path.name.split("-")[0]: probe_secret(load_defence(each), data) for each in (bare, run)}
+    found = {}
+    for name, own in (("split_inference", {}), ("disco", {"hides": "secrets", "pruning": 0.75})):
+        defence = build_defence(name, {**settings, **own})
+        runs = [train(defence, service, data, plan, seed=seed, root=tmp_path) for seed in (0, 1)]
+        found[name] = np.mean([probe_secret(load_defence(run), data) for run in runs])
     assert found["disco"] < found["split_inference"] - 0.05, found
 
 

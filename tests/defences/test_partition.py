@@ -106,11 +106,11 @@ def test_the_locked_local_part_stays_while_the_remote_part_learns(service):
     defence = ready(service, locked=0.5)
     network = defence.learner.nets["network"]
     assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.4), service)) == {"network", "defenders"}
-    local = {name: value.clone() for name, value in network.stages[:2].state_dict().items()}
-    remote = {name: value.clone() for name, value in network.stages[2:].state_dict().items()}
+    local = {name: value.clone() for name, value in network.stages[:3].state_dict().items()}
+    remote = {name: value.clone() for name, value in network.stages[3:].state_dict().items()}
     assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.6), service)) == {"network"}
-    assert all(torch.equal(value, local[name]) for name, value in network.stages[:2].state_dict().items())
-    assert not all(torch.equal(value, remote[name]) for name, value in network.stages[2:].state_dict().items())
+    assert all(torch.equal(value, local[name]) for name, value in network.stages[:3].state_dict().items())
+    assert not all(torch.equal(value, remote[name]) for name, value in network.stages[3:].state_dict().items())
 
 
 def test_without_defenders_it_is_split_inference(service):
@@ -155,7 +155,7 @@ def test_it_hides_a_secret_that_it_shows_without_defenders(service, tmp_path):
         {"net": "lenet"},
         {"cut": 0},
         {"cut": 5},
-        {"cut_range": (3, 4)},
+        {"cut_range": (1, 2)},
         {"net": "mlp", "cut": 4},
         {"defenders": 5},
         {"defenders": -1},

@@ -80,6 +80,10 @@ class Defence(abc.ABC):
     learns_privacy: ClassVar[bool] = True
     """Whether it is trained to hide something: some of its losses beside `loss` and `accuracy` are for that."""
 
+    keeps_last: ClassVar[bool] = False
+    """Whether the last epoch of a training is kept, whichever has the best `loss`: where phases follow each other or an
+    adversary plays along, the answer is best before anything is hidden."""
+
     @abc.abstractmethod
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         """The networks, by name, newly initialised. Without a service only what `protect` needs."""
@@ -90,7 +94,7 @@ class Defence(abc.ABC):
 
     @abc.abstractmethod
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
-        """The named losses of a batch, differentiable scalars; `loss` is the one that selects among epochs."""
+        """The named losses of a batch, differentiable scalars; `loss` selects among epochs, unless it `keeps_last`."""
 
     @abc.abstractmethod
     def update(self, batch: Batch, service: Service) -> dict[str, float]:

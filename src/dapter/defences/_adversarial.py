@@ -6,7 +6,7 @@ The adversary is the defence's own, of the kind that its paper trains against; t
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,20 @@ from dapter.defences._divided import Cut, cut_resnet
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
 
+HASTE = 4.0
+"""How many times faster an adversary learns than what it plays against, so that it keeps up (Heusel et al., NIPS 2017,
+prove convergence for such pairs of rates; maximum entropy's authors take 100 times). One that lags is fooled by a shift
+of the features, from which a new reader learns everything."""
+
 
 @dataclass(eq=False)
 class Adversarial(Cut):
     """Base: in each step the adversary learns first, then the two parts learn to answer and to stand up to it.
 
-    The adversary's network is named `adversary`. Trained for is `loss` + `privacy`, but the epoch is chosen by `loss`,
-    the answer alone: the adversary of an early epoch knows less, and would make that epoch look private.
+    The adversary's network is named `adversary`. Trained for is `loss` + `privacy`.
     """
+
+    keeps_last: ClassVar[bool] = True
 
     @abc.abstractmethod
     def _adversary(self) -> nn.Module:
@@ -47,7 +53,7 @@ class Adversarial(Cut):
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         own = super()._optimizers({name: net for name, net in nets.items() if name != "adversary"})
-        return {**own, "adversary": torch.optim.Adam(nets["adversary"].parameters(), lr=self.learning_rate)}
+        return {**own, "adversary": torch.optim.Adam(nets["adversary"].parameters(), lr=HASTE * self.learning_rate)}
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`loss`: cross-entropy of the answer; `privacy`: what the adversary finds, with its weight."""

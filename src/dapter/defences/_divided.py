@@ -19,6 +19,9 @@ from dapter.types import Answer, Payload
 STEM = 3
 """Layers of a residual network before its first block: convolution, normalisation, ReLU."""
 
+BLOCKS = 8
+"""Residual blocks of a ResNet18."""
+
 ASK_BATCH = 256
 
 
@@ -55,23 +58,37 @@ def cut_resnet(width: int, blocks: int, labels: Mapping[str, int]) -> tuple[nn.M
 
     Args:
         width: channels of its first stage.
-        blocks: of its eight residual blocks, how many are in the client part; 0: its first convolution only.
+        blocks: of its eight residual blocks, how many are in the client part; 0: its first convolution only; 8: all,
+            and the mean over all places, from which two dense layers answer.
         labels: what the service part answers, each with the number of its values.
 
     Raises:
         UsageError: it has no such block.
     """
-    if not 0 <= blocks <= 7:
-        raise UsageError(f"the cut is after {blocks} blocks of ResNet18. Cure: 0 to 7")
+    if not 0 <= blocks <= BLOCKS:
+        raise UsageError(f"the cut is after {blocks} blocks of ResNet18. Cure: 0 to {BLOCKS}")
     features = build_classifier("resnet18", 2, width).features
     assert isinstance(features, nn.Sequential)
     layers = list(features)
     client, rest = (nn.Sequential(*part) for part in (layers[: STEM + blocks], layers[STEM + blocks :]))
+    if blocks == BLOCKS:
+        client.append(nn.AdaptiveAvgPool2d(1))
+        rest = nn.Sequential(_dense(8 * width, 16 * width), _dense(16 * width, 8 * width))
     return Scaled(client), Heads(rest, 8 * width, labels)
 
 
+def _dense(inside: int, outside: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside), nn.ReLU())
+
+
 def channels_after(width: int, blocks: int) -> int:
-    """Channels of the features of such a client part."""
+    """Channels of the features of such a client part, which have places: pictures, of which some may be left out.
+
+    Raises:
+        UsageError: they have none.
+    """
+    if blocks == BLOCKS:
+        raise UsageError(f"after {BLOCKS} blocks no place is left in the features. Cure: blocks 0 to {BLOCKS - 1}")
     return width * int(2 ** max(0, (blocks - 1) // 2))
 
 
@@ -139,7 +156,7 @@ class Cut(Divided):
     """
 
     width: int = 16
-    blocks: int = 2
+    blocks: int = 6
     learning_rate: float = 2e-3
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:

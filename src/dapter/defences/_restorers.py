@@ -19,6 +19,9 @@ Hides = Literal["secrets", "image", "both"]
 Found = tuple[dict[str, Tensor], Tensor | None]
 """What adversaries give: for each secret logits (N, values); and images, float (N, 3, H, W) in [0, 1], or None."""
 
+LEAST_VARIANCE = 1e-3
+"""What images without any variance are taken to have."""
+
 
 def check_hides(hides: str) -> None:
     """Raise UsageError unless it is one of Hides."""
@@ -80,6 +83,12 @@ class Duo(nn.Module):
 def secret_loss(guesses: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Cross-entropy of a reader's guesses, batch mean, summed over the secrets; 0 without any."""
     return cross_entropy(guesses, batch.labels) if guesses else batch.images.new_zeros(())
+
+
+def image_loss(restored: Tensor, images: Tensor) -> Tensor:
+    """A restorer's squared error as a share of the variance of the images: 1 for plain grey, whatever the data."""
+    variance = images.var(unbiased=False).clamp(min=LEAST_VARIANCE)
+    return F.mse_loss(restored.float(), images) / variance
 
 
 def _conv(inside: int, outside: int) -> nn.Module:

@@ -59,6 +59,7 @@ class Cloak(Defence):
 
     needs_service_change: ClassVar[bool] = False
     random: ClassVar[bool] = True
+    keeps_last: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.suppressed < 1 or not 0 < self.search < 1:

@@ -81,6 +81,7 @@ class DeepObfuscator(Adversarial):
         image_weight: of the reconstructor's.
     """
 
+    blocks: int = 2
     hides: Hides = "both"
     secret_weight: float = 1.0
     image_weight: float = 1.0

@@ -32,9 +32,6 @@ from dapter.service.classifier import Service
 TEMPERATURE = 0.03
 """Of the sigmoid whose gradient the mask gets."""
 
-UNTRAINED = 1000.0
-"""Added to the loss of an epoch that ends before the filter has learned anything: it must not be chosen."""
-
 SCORES = "scores"
 
 
@@ -71,12 +68,9 @@ class Filters(nn.Module):
         nets: the rest of a network, with a head of C scores each.
     """
 
-    trained: Tensor
-
     def __init__(self, nets: Iterable[nn.Module]) -> None:
         super().__init__()
         self.nets = nn.ModuleList(nets)
-        self.register_buffer("trained", torch.zeros((), dtype=torch.int64))
 
     def forward(self, features: Tensor) -> Tensor:
         """The scores; the channels with the lowest are pruned."""
@@ -222,27 +216,13 @@ class Disco(Adversarial):
             views = [prune(features, _only(scores, place), pruning) for place in range(scores.shape[1])]
         return torch.stack(views), cross_entropy(logits, batch.labels)
 
-    def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
-        """`loss`: cross-entropy of the answer; `privacy`: the proxies' losses, reversed, with their weight."""
-        found = super().losses(batch, service)
-        if not self.learner.nets.training and not self._filters.trained:
-            found["loss"] = found["loss"] + UNTRAINED
-        return found
-
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """A step of the first phase, or of the second: the proxies, then filter and service part."""
         if batch.progress < self.pretrain:
             _, loss = super()._forward(batch)
             self.learner.descend(loss, "both")
             return {"loss": float(loss.detach())}
-        self._filters.trained.fill_(1)
         return super().update(batch, service)
-
-    @property
-    def _filters(self) -> Filters:
-        filters = self.learner.nets["filters"]
-        assert isinstance(filters, Filters)
-        return filters
 
 
 def _only(scores: Tensor, place: int) -> Tensor:

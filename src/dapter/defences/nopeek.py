@@ -27,7 +27,7 @@ class Nopeek(Cut):
         alpha: weight of the distance correlation.
     """
 
-    alpha: float = 1.0
+    alpha: float = 3.0
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy`: cross-entropy of the answer; `privacy`: distance correlation; `loss`: their weighted sum."""

@@ -10,12 +10,11 @@ from which a new reader learns the secret.
 from dataclasses import dataclass
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dapter.batches import Batch
 from dapter.defences._adversarial import Adversarial
 from dapter.defences._divided import channels_after, cross_entropy
-from dapter.defences._restorers import Duo, Found, Restorer
+from dapter.defences._restorers import Duo, Found, Restorer, image_loss
 
 
 @dataclass(eq=False)
@@ -24,7 +23,7 @@ class Pan(Adversarial):
 
     Attributes:
         alpha: weight of the reader's cross-entropy.
-        beta: weight of the restorer's mean squared error.
+        beta: weight of the restorer's squared error, a share of the images' variance.
     """
 
     alpha: float = 0.5
@@ -44,7 +43,7 @@ class Pan(Adversarial):
 
 
 def _failures(found: Found, batch: Batch) -> tuple[Tensor, Tensor]:
-    """How far the adversaries are from the secrets (cross-entropy) and from the image (mean squared error)."""
+    """How far the adversaries are from the secrets (cross-entropy) and from the image (a share of its variance)."""
     guesses, restored = found
     assert restored is not None
-    return cross_entropy(guesses, batch.labels), F.mse_loss(restored, batch.images)
+    return cross_entropy(guesses, batch.labels), image_loss(restored, batch.images)

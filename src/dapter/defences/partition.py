@@ -14,20 +14,17 @@ The paper's text could not be had when this was written, only its abstract and s
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from dapter.batches import Batch
 from dapter.defences._divided import Divided, cross_entropy
-from dapter.defences._restorers import Found, Hides, check_hides, to_hide
+from dapter.defences._restorers import Found, Hides, check_hides, image_loss, to_hide
 from dapter.defences._stages import DEFENDERS, NETS, LocalPart, Net, Partitioned, RemotePart, Suites, build_suite
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
-
-LEAST_VARIANCE = 1e-3
-"""What images without any variance are taken to have."""
 
 
 @dataclass(eq=False)
@@ -48,13 +45,15 @@ class Partition(Divided):
 
     net: Net = "cnn"
     width: int = 16
-    cut: int = 2
+    cut: int = 3
     cut_range: tuple[int, int] | None = None
     defenders: int = DEFENDERS
     lam: float = 1.0
     hides: Hides = "both"
     locked: float = 0.25
     learning_rate: float = 2e-3
+
+    keeps_last: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_hides(self.hides)
@@ -150,6 +149,5 @@ def _hidden_losses(found: Found, batch: Batch) -> Tensor:
     guesses, restored = found
     losses = [cross_entropy(guesses, batch.labels)] if guesses else []
     if restored is not None:
-        variance = batch.images.var(unbiased=False).clamp(min=LEAST_VARIANCE)
-        losses.append(F.mse_loss(restored.float(), batch.images) / variance)
+        losses.append(image_loss(restored, batch.images))
     return torch.stack(losses)

@@ -32,11 +32,12 @@ class Shredder(Cut):
         pretrain: the share of the training for the network, without noise; then it is frozen, and the noise learned.
     """
 
-    lam: float = 0.1
+    lam: float = 0.5
     most: float = 10.0
     pretrain: float = 0.5
 
     random: ClassVar[bool] = True
+    keeps_last: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.pretrain < 1:
