@@ -3,8 +3,8 @@
 Liu, Du, Shrivastava, Zhong: "Privacy Adversarial Network: Representation Learning for Mobile Data Privacy", IMWUT
 2019. Encoder, utility discriminator and privacy adversaries are trained in turn; the encoder keeps the first one's
 loss small and the adversaries' losses large. Ours: the networks, one step of the adversaries for each of the others,
-the squared error as the restorer's loss, and the weights: with a larger `alpha` the reader is soon led to sure errors,
-from which a new reader learns the secret.
+the squared error as a share of the images' variance as the restorer's loss, and the weights: with a larger `alpha` the
+reader is soon led to sure errors, from which a new reader learns the secret.
 """
 
 from dataclasses import dataclass
