@@ -43,7 +43,7 @@ MOST_ANSWERS = 256
 
 @dataclass(eq=False)
 class Budget(Defence):
-    """The converter with a hard budget: L = L_acc + beta (R + T).
+    """The converter with a hard budget: L = L_acc + beta R + max(beta, taught) T.
 
     In use no payload carries more than grid^2 log2(alphabet) bits, whatever training does. Training aims at
     `budget_bits` on average beyond the service's answer to the payload (of several targets: the joint answer, or that
@@ -52,7 +52,8 @@ class Budget(Defence):
 
     With p the painter's distribution and q the prior of the wanted answer, in bits over all cells:
     R = cross-entropy(p, q) makes the code short. T = cross-entropy(q, p), its mirror, teaches the painter at once
-    which answer to write; without it nothing is learned before the price bites, and the payload ends up constant.
+    which answer to write; without it nothing is learned before the price bites, and the payload ends up constant. Its
+    gradient reaches the painter past the draw of the stamps and the service: of it most of the answer is learned.
     The prior starts from stamps that make the service give each answer, found by a search, so that training goes from
     payloads that say the answer only to those that say as much more as the budget allows. Both the prior and the
     price beta follow payloads painted as in use, with the service's answers to them: what the bound counts. Half of
@@ -76,6 +77,8 @@ class Budget(Defence):
         given: targets beyond whose answer bits are counted; None: all that the service answers. Of a hierarchy the
             coarse target: a small budget then leaves room for the coarse answer only, a larger one for the fine one.
         flip: probability with which a cell shows, instead of what was chosen, a stamp drawn evenly from the alphabet.
+        taught: the least weight of a bit of T, where beta is below it. Of a range of budgets, and with `given`, the
+            weight is beta alone: there larger budgets are for more than the answer that T teaches.
         learning_rate: of Adam, for the painter.
     """
 
@@ -89,6 +92,7 @@ class Budget(Defence):
     labels: Literal["data", "service"] = "data"
     given: tuple[str, ...] | None = None
     flip: float = 0.0
+    taught: float = 0.05
     learning_rate: float = 2e-3
 
     needs_service_change: ClassVar[bool] = False
@@ -102,6 +106,8 @@ class Budget(Defence):
             raise UsageError("grid, patch and width must be at least 1, alphabet at least 2. Cure: the defaults")
         if self.stamps == "flat" and round(self.alphabet ** (1 / 3)) ** 3 != self.alphabet:
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
+        if self.taught < 0:
+            raise UsageError(f"taught is {self.taught}. Cure: 0 or more; 0.05 is usual")
         if not 0 <= self.flip < 1:
             raise UsageError(f"flip is {self.flip}. Cure: a probability below 1; 0 never flips")
         self.given = None if self.given is None else tuple(self.given)
@@ -174,7 +180,9 @@ class Budget(Defence):
         """One step of Adam; then the prior and the price follow what the payloads would be in use."""
         seen = self._see(batch, service)
         losses, beta = self._named(seen), self._prior.beta(self._levels.mix(seen.budgets))
-        self.learner.descend(seen.accuracy + (beta * (seen.rate + seen.taught)).mean(), "painter")
+        least = self.taught if self.given is None and self.budget_bits_range is None else 0.0
+        priced = beta * seen.rate + beta.clamp(min=least) * seen.taught
+        self.learner.descend(seen.accuracy + priced.mean(), "painter")
         n = len(batch.images)
         some = slice(max(1, n // SHARE) if self.budget_bits_range is None else n)
         part = Batch(batch.images[some], {name: values[some] for name, values in batch.labels.items()})
