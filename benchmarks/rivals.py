@@ -140,8 +140,8 @@ STUDIES: Mapping[str, Study] = {
         "class",
         (),
         {
-            "none": Row("partition", {"net": "vgg19", "hides": "image", "defenders": 0}),
-            "Privacy Partitioning": Row("partition", {"net": "vgg19", "hides": "image"}),
+            "none": Row("partition", {"net": "vgg19", "cut": 8, "hides": "image", "defenders": 0}),
+            "Privacy Partitioning": Row("partition", {"net": "vgg19", "cut": 8, "hides": "image"}),
             "private pixelation": Row("dp_pixelation"),
         },
         ("partition",),
