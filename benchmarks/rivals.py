@@ -16,6 +16,8 @@ replaced; `--rows` measures some rows only. Interrupted work resumes. The studie
     partition_cifar10       VGG19 against private pixelation of the images
 
 Tables whose figures could not be had (all of DISCO's and of Privacy Partitioning's) have none beside ours.
+The row `noise` puts noise on the image, so that the service may stay; DISCO's code puts it on the features. The cuts of
+Privacy Partitioning are ours.
 """
 
 from collections.abc import Iterator, Mapping
