@@ -28,3 +28,9 @@ def test_a_recogniser_reads_every_channel_and_the_answer(family):
 def test_an_unknown_family_is_refused():
     with pytest.raises(UsageError, match="There are: cnn"):
         build_recogniser("lstm", 3, 2, HEADS, 4, (16, 16))
+
+
+def test_a_vector_is_not_squeezed():
+    """What an attacker is to read of features may lie in any channel of a single place."""
+    first = build_recogniser("cnn", 128, 2, {"class": 10}, 16, (1, 1)).trunk[0][0]
+    assert first.out_channels == 64

@@ -25,7 +25,11 @@ def _conv(inside: int, outside: int, stride: int = 1) -> nn.Sequential:
 
 
 def _cnn(channels: int, width: int, size: tuple[int, int]) -> tuple[nn.Module, int]:
-    """Four convolutions, the last three halving the size as long as it is larger than the grid."""
+    """Four convolutions, the last three halving the size as long as it is larger than the grid.
+
+    Features of many channels lose no more than half of them at once: a vector has nothing but channels.
+    """
+    width = max(width, channels // 2)
     strides, side = [], max(size)
     for _ in range(3):
         strides.append(2 if side > GRID else 1)
