@@ -119,12 +119,12 @@ def _run_all(tasks: Sequence[Task], common: bytes, workers: int, folder: Path, b
         for place, task in _next(left, count):
             _say(task, place, len(tasks))
             busy[pool.submit(_do, task)] = task
+        ours.update(set(multiprocessing.active_children()) - others)
 
     try:
         begin(workers)
         while busy:
             done, _ = wait(busy, LOOK_SECONDS, return_when=FIRST_COMPLETED)
-            ours |= set(multiprocessing.active_children()) - others
             if not done and not all(child.is_alive() for child in ours):
                 raise BrokenProcessPool
             for future in done:
