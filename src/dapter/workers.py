@@ -159,10 +159,16 @@ def _begin(common: bytes, log: Path) -> None:
     global _common
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops the others
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, _stop)
     sys.stdout = sys.stderr = log.open("a", buffering=1)
     torch.set_num_threads(1)
     _common = take_over(common)
+
+
+def _stop(*_: Any) -> None:
+    """End in order; the pool asks again, which must not interrupt that."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(1)
 
 
 def _do(task: Task) -> None:
