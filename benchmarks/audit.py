@@ -120,6 +120,8 @@ def main() -> None:
         print(leak_table(lines), flush=True)
         for entry in lines:
             named = {**entry.settings, "study": settings.study}
+            if settings.epochs is not None:
+                named["epochs"] = settings.epochs
             paper = PAPER.get((entry.defence, entry.settings.get("lam"), entry.measure, entry.attack))
             found.append(replace(entry, settings=named, preset=settings.preset, source=source, reported=paper))
         write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))

@@ -133,7 +133,7 @@ def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     for found in audits.values():
         last = {
-            each.name + (", whole suite" if study == "suite" else ""): each
+            f"{each.name}{trained(each)}{', whole suite' if study == 'suite' else ''}": each
             for study, entries in studies(found).items()
             for each in variants(entries)
         }
@@ -152,6 +152,12 @@ def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
         "[results](docs/results.md) page; attackers trained longer may find more."
     )
     return "\n".join([*lines, "", note, "", *(necessity(found) for found in audits.values())]) + "\n"
+
+
+def trained(each: Variant) -> str:
+    """How long a converter was trained, and its width, where that is not as the preset says."""
+    epochs = each.settings.get("epochs")
+    return "" if epochs is None else f", {epochs} epochs, width {each.settings['width']}"
 
 
 def necessity(found: Sequence[Measurement]) -> str:
