@@ -235,7 +235,7 @@ def first_figure(audits: dict[str, list[Measurement]]) -> str:
     found, points = audits[name], made[name]
     defences = " and ".join(dict.fromkeys(each.defence for each in points))
     n = next(entry.n for entry in points[0].figures("target_accuracy"))
-    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence})" for each in points))
+    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence}{trained(each)})" for each in points))
     return (
         f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
         f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
