@@ -56,28 +56,33 @@ def run_jobs(
         MissingExtra: Ray is not installed.
     """
     if engine == "ray":
-        return _ray(_pickled(work), jobs, workers)
+        _check(work)
+        return _ray(work, jobs, workers)
     if workers == 1:
         return ((job, work(job)) for job in jobs)
-    return _pool(_pickled(work), deque(jobs), min(workers, -(-len(jobs) // QUEUED)))
+    _check(work)
+    return _pool(work, deque(jobs), min(workers, -(-len(jobs) // QUEUED)))
 
 
-def _pickled(work: Callable[..., Any]) -> bytes:
+def _check(work: Callable[..., Any]) -> None:
+    """Refuse what cannot be handed to another process, before one is started."""
     try:
-        return pickle.dumps(work)
+        pickle.dumps(work)
     except Exception as error:  # whatever is in it may raise anything
         cure = "Cure: workers=1, or a function at the top of a module"
         raise UsageError(f"the work cannot be handed to other processes ({error}). {cure}") from error
 
 
-def _pool(work: bytes, jobs: deque[Job], workers: int) -> Iterator[tuple[Job, Any]]:
+def _pool(work: Callable[[Job], Any], jobs: deque[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     while jobs:
         for job in (yield from _until_a_death(work, jobs, workers)):
             if (yield from _until_a_death(work, deque([job]), 1)):
                 yield job, None
 
 
-def _until_a_death(work: bytes, jobs: deque[Job], workers: int) -> Generator[tuple[Job, Any], None, list[Job]]:
+def _until_a_death(
+    work: Callable[[Job], Any], jobs: deque[Job], workers: int
+) -> Generator[tuple[Job, Any], None, list[Job]]:
     """Take jobs and do them until none is left or a worker dies; returns the jobs that were under way then."""
     running: dict[Future[Any], Job] = {}
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (work,))
@@ -98,17 +103,17 @@ def _until_a_death(work: bytes, jobs: deque[Job], workers: int) -> Generator[tup
     return list(running.values())
 
 
-_work: Callable[[], Callable[[Any], Any]]
-"""In a worker of the pool: gives the work."""
+_work: Callable[[Any], Any]
+"""In a worker of the pool: the work."""
 
 
-def _start(work: bytes) -> None:
+def _start(work: Callable[[Any], Any]) -> None:
     """Prepare a worker of the pool: one thread; the parent handles Ctrl-C; it ends when the parent is killed."""
     global _work
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _work = functools.cache(lambda: pickle.loads(work))  # noqa: S301 (what the parent pickled)
+    _work = work
 
 
 def _end_with_parent() -> None:
@@ -118,10 +123,10 @@ def _end_with_parent() -> None:
 
 
 def _do(job: Any) -> Any:
-    return _work()(job)
+    return _work(job)
 
 
-def _ray(work: bytes, jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
+def _ray(work: Callable[[Job], Any], jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Any]]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = need("ray", "ray")
     need("ray.data", "ray")
@@ -159,25 +164,23 @@ def _ray_blocks(shared: Any, jobs: Sequence[Job], block: int) -> Generator[tuple
     if not jobs:
         return []
     data = need("ray.data", "ray")
-    rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
+    rows = [{"number": number, "job": job} for number, job in enumerate(jobs)]
     blocks = data.from_items(rows, override_num_blocks=-(-len(rows) // block))
     results = blocks.map(_do_row, fn_args=(shared,), num_cpus=1, max_retries=0)
     results.context.enable_progress_bars = False
     results.context.max_errored_blocks = -1
     left = dict(enumerate(jobs))
     for row in results.iter_rows():
-        yield left.pop(row["number"]), pickle.loads(row["done"])  # noqa: S301 (what `_do_row` pickled)
+        yield left.pop(row["number"]), row["done"]
     return list(left.values())
 
 
 def _do_row(row: dict[str, Any], shared: Any) -> dict[str, Any]:
-    work = _fetch(shared)
-    return {"number": row["number"], "done": pickle.dumps(work(pickle.loads(row["job"])))}  # noqa: S301
+    return {"number": row["number"], "done": _fetch(shared)(row["job"])}
 
 
 @functools.lru_cache(maxsize=1)
 def _fetch(shared: Any) -> Callable[[Any], Any]:
     """The work, in a worker of Ray; kept from one job to the next."""
-    content = need("ray", "ray").get(shared)
-    work: Callable[[Any], Any] = pickle.loads(content)  # noqa: S301 (what the driver pickled)
+    work: Callable[[Any], Any] = need("ray", "ray").get(shared)
     return work
