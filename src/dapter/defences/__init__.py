@@ -138,7 +138,8 @@ class Defence(abc.ABC):
         Args:
             images: uint8 (N, H, W, 3).
             seed: of the noise of a defence that is `random`, so that a measurement can be repeated. None, as in use:
-                of the system's entropy, because noise that somebody can draw again can be subtracted.
+                of the system's entropy, because noise that somebody can draw again can be subtracted; on a CPU torch
+                keeps 32 bits of it.
 
         Raises:
             UsageError: not such images, or not set up.
