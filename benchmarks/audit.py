@@ -11,13 +11,14 @@ kind. Interrupted work resumes.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import tyro
 from converter import RESULTS, Bench
 from converter import Settings as BenchSettings
+from source import command
 
 from dapter.attacks import Attack
 from dapter.attacks.recognition import Recognition
@@ -97,19 +98,6 @@ def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
                 yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start)
 
 
-def command(settings: Settings) -> str:
-    """What to run to get the same lines, but for the folders and the number of processes."""
-    usual = Settings(Path())
-    words = ["benchmarks/audit.py", "--data", settings.data, "--target", settings.target, "--study", settings.study]
-    for entry in fields(settings):
-        value = getattr(settings, entry.name)
-        if entry.name not in ("root", "data", "target", "study", "workers", "runs") and value != getattr(
-            usual, entry.name
-        ):
-            words += [f"--{entry.name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
-    return " ".join(words)
-
-
 def main() -> None:
     """Audit, and write the results file after every converter."""
     settings = tyro.cli(Settings, description=__doc__)
@@ -118,7 +106,7 @@ def main() -> None:
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
     kept = [entry for entry in old if entry.settings.get("study") != settings.study]
-    source = command(settings)
+    source = command("benchmarks/audit.py", settings, ("data", "target", "study"))
     found: list[Measurement] = []
     for run in converters(bench, settings):
         lines = audit(

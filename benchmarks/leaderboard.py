@@ -3,8 +3,7 @@
     python benchmarks/leaderboard.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 
 trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
-those of SETTINGS, as long as the preset trains a converter, or as long as the service was trained if the defence
-changes the service. Each is audited with the attacks of `benchmarks/audit.py`. The file
+those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`. The file
 `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence are replaced, all others
 stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a defence that fails is named at the
 end, and stops no other.
@@ -21,6 +20,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench
 from converter import Settings as BenchSettings
+from source import command
 
 from dapter.audit import audit
 from dapter.data import Data, load_data
@@ -32,7 +32,7 @@ from dapter.tables import leak_table
 from dapter.types import Measurement
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "budget": {"budget_bits": 4.0, "grid": 4, "alphabet": 8},
+    "budget": {"budget_bits": 4.0, "grid": 4, "alphabet": 8, "width": 32},
 }
 """Where the usual settings are not those of the board; `dapter` has λ = 0.9 and the preset's width."""
 
@@ -90,14 +90,14 @@ class Board:
 
     def train(self, name: str, seed: int) -> Run:
         """The run of a defence."""
-        defence, preset = self.build(name), self.bench.preset
-        plan = preset.service_plan if defence.needs_service_change else preset.plan
-        return self.bench.train(defence, plan, seed, data=self.bench.data if name in BLIND else self.data)
+        data = self.bench.data if name in BLIND else self.data
+        return self.bench.train(self.build(name), self.bench.preset.service_plan, seed, data=data)
 
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a defence."""
         settings = self.settings
-        source = f"benchmarks/leaderboard.py --data {settings.data} --target {settings.target} --defences {name}"
+        asked = replace(settings, defences=(name,))
+        source = command("benchmarks/leaderboard.py", asked, ("data", "target", "defences"))
         for seed in settings.seeds:
             run = self.train(name, seed)
             found = audit(

@@ -29,6 +29,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench
 from converter import Settings as BenchSettings
+from source import command
 
 from dapter.attacks import Attack
 from dapter.audit import audit
@@ -215,11 +216,10 @@ class Repetition:
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a row."""
         settings, row = self.settings, self.study.rows[name]
-        source = f"benchmarks/rivals.py --study {settings.study}"
+        source = command("benchmarks/rivals.py", replace(settings, rows=(name,)), ("study", "rows"))
         defence = build(row, settings.preset)
-        plan = self.bench.preset.service_plan if defence.needs_service_change else self.bench.preset.plan
         for seed in settings.seeds:
-            run = self.bench.train(defence, plan, seed, data=self.data)
+            run = self.bench.train(defence, self.bench.preset.service_plan, seed, data=self.data)
             found = audit(
                 [with_settings(load_defence(run), **row.use) if row.use else run],
                 self.bench.service,

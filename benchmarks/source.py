@@ -1,0 +1,25 @@
+"""The command that a line of results came from."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+FOLDERS = ("root", "runs", "results", "workers")
+"""Settings on which no result depends: where things are, and the number of processes."""
+
+
+def command(script: str, settings: Any, always: Sequence[str]) -> str:
+    """What to run to get the same lines, but for `FOLDERS`.
+
+    Args:
+        script: its path in the project.
+        settings: the dataclass that it reads its command line into.
+        always: the settings that are named first, whether or not they are the usual ones.
+    """
+    changed = [entry.name for entry in fields(settings) if getattr(settings, entry.name) != entry.default]
+    words = [script]
+    for name in [*always, *(name for name in changed if name not in (*always, *FOLDERS))]:
+        value = getattr(settings, name)
+        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+    return shlex.join(words)
