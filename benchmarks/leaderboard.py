@@ -3,10 +3,10 @@
     python benchmarks/leaderboard.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 
 trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
-those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`. The file
-`results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence are replaced, all others
-stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a defence that fails is named at the
-end, and stops no other.
+those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`.
+The file `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence are replaced,
+all others stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a defence that fails is
+named at the end, and stops no other.
 """
 
 import sys
