@@ -8,11 +8,12 @@ import optuna
 import pytest
 
 from dapter import metrics
+from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
 from dapter.errors import MissingExtra, UsageError
 from dapter.loop import fit
 from dapter.train import load_defence
-from dapter.tune import STUDIES, Limits, sweep, tune
+from dapter.tune import STUDIES, Limits, shrink, sweep, tune
 from helpers import PLAN, finish, make_data, make_service, start_worker, without_labels
 
 ONE = replace(PLAN, epochs=1)
@@ -40,15 +41,15 @@ def tuned(data, service, tmp_path):
     return call
 
 
-def lams(found):
-    return [step.lam for step in found.steps]
+def values(found):
+    return [step.value for step in found.steps]
 
 
 def test_limits_that_are_met_end_it_at_once(tuned):
     found = tuned(limits=ANY)
     assert found.reached
     assert found.reason == "reached at λ = 0.9"
-    assert lams(found) == [0.9]
+    assert values(found) == [0.9]
     assert found.run == found.steps[0].run
     assert found.run.done
 
@@ -67,13 +68,13 @@ def test_too_much_entropy_raises_lam_until_it_is_reached(tuned, scored):
     scored([(9.0, 0.0), (8.0, 0.01), (2.0, 0.02)])
     found = tuned()
     assert found.reached
-    assert lams(found) == [0.9, 0.92, 0.94]
+    assert values(found) == [0.9, 0.92, 0.94]
     assert found.run == found.steps[-1].run
 
 
 def test_too_many_lost_answers_lower_lam(tuned, scored):
     scored([(1.0, 0.5), (1.0, 0.3), (2.0, 0.0)])
-    assert lams(tuned()) == [0.9, 0.88, 0.86]
+    assert values(tuned()) == [0.9, 0.88, 0.86]
 
 
 def test_each_step_begins_with_the_last_ones_weights(tuned, scored):
@@ -90,7 +91,7 @@ def test_limits_that_contradict_each_other_are_named(tuned, scored):
     found = tuned()
     assert not found.reached
     assert "contradict" in found.reason
-    assert lams(found) == [0.9, 0.92]
+    assert values(found) == [0.9, 0.92]
     assert found.run == found.steps[0].run  # the one that kept the answers
 
 
@@ -99,14 +100,14 @@ def test_the_end_of_the_range_is_named(tuned, scored):
     found = tuned(lam=0.96)
     assert not found.reached
     assert "outside (0, 1)" in found.reason
-    assert lams(found) == [0.96, 0.98]
+    assert values(found) == [0.96, 0.98]
     assert found.run == found.steps[-1].run
 
 
 def test_lost_answers_at_the_lower_end_too(tuned, scored):
     scored([(9.0, 0.9), (9.0, 0.9)])
     found = tuned(lam=0.04)
-    assert lams(found) == [0.04, 0.02]
+    assert values(found) == [0.04, 0.02]
     assert not found.reached
 
 
@@ -120,7 +121,7 @@ def test_it_gives_up_after_max_steps(tuned, scored):
 
 def test_limits_must_be_gone_below_not_met(tuned, scored):
     scored([(3.0, 0.0), (2.999, 0.0299)])
-    assert lams(tuned()) == [0.9, 0.92]
+    assert values(tuned()) == [0.9, 0.92]
 
 
 def test_for_real_without_labels(data, service, tmp_path):
@@ -137,6 +138,49 @@ def test_the_worst_of_several_targets_counts(tmp_path):
     before, after = service.answer(type(payload)(val.images)).labels(), service.answer(payload).labels()
     drops = [np.mean(before[name] == val.labels[name]) - np.mean(after[name] == val.labels[name]) for name in before]
     assert found.accuracy_drop == pytest.approx(max(drops))
+
+
+@pytest.fixture
+def shrunk(data, service, tmp_path):
+    def call(budget=4.0, **options):
+        defence = Budget(grid=2, alphabet=8, width=4, budget_bits=budget)
+        return shrink(defence, service, data, ONE, fine_tune_epochs=1, root=tmp_path, **options)
+
+    return call
+
+
+def test_the_budget_is_halved_from_the_last_weights_until_too_many_answers_are_lost(shrunk, scored):
+    scored([(9.0, 0.0), (9.0, 0.02), (9.0, 0.03)])
+    found = shrunk()
+    assert (found.reached, found.reason) == (True, "reached with 2 bits")
+    assert values(found) == [4.0, 2.0, 1.0]
+    assert found.run == found.steps[1].run
+    assert found.run.manifest["start"] is not None
+
+
+def test_a_first_budget_that_is_too_small_is_doubled(shrunk, scored):
+    scored([(9.0, 0.9), (9.0, 0.9), (9.0, 0.0)])
+    found = shrunk(budget=1.0)
+    assert values(found) == [1.0, 2.0, 4.0]
+    assert found.run == found.steps[-1].run
+
+
+def test_no_budget_is_above_the_hard_one(shrunk, scored):
+    scored([(9.0, 0.9), (9.0, 0.9)])
+    found = shrunk(budget=6.0)
+    assert (found.reached, found.reason) == (False, "not reached: 12 bits are too few")
+
+
+def test_shrinking_ends_after_max_steps(shrunk, scored):
+    scored([(9.0, 0.0), (9.0, 0.0)])
+    assert values(shrunk(max_steps=2)) == [4.0, 2.0]
+
+
+def test_only_one_budget_can_be_shrunk(data, service, tmp_path):
+    with pytest.raises(UsageError, match="no budget"):
+        shrink(Dapter(width=4), service, data, ONE, root=tmp_path)
+    with pytest.raises(UsageError, match="range"):
+        shrink(Budget(budget_bits_range=(1.0, 8.0)), service, data, ONE, root=tmp_path)
 
 
 def test_sweep_trains_one_for_each_lam_in_their_order(data, service, tmp_path):

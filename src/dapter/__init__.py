@@ -19,6 +19,7 @@ _HOMES = {
     "train": "dapter.train",
     "load_defence": "dapter.train",
     "tune": "dapter.tune",
+    "shrink": "dapter.tune",
     "sweep": "dapter.tune",
     "evaluate": "dapter.evaluate",
     "audit": "dapter.audit",

@@ -104,20 +104,21 @@ class Train:
 
 @dataclass(frozen=True)
 class Tune:
-    """Choose λ: by the paper's strategy, or by a sweep that draws the whole trade-off. A sweep takes budgets, too."""
+    """Choose λ by the paper's strategy, the smallest budget, or draw the whole trade-off of either by a sweep."""
 
     service: OmitArgPrefixes[ServiceOptions]
     data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
-    strategy: Literal["paper", "sweep"] = "paper"
-    """paper: move λ until both limits are met. sweep: train a converter for each of --values."""
+    strategy: Literal["paper", "shrink", "sweep"] = "paper"
+    """paper: move λ until both limits are met. shrink: halve the budget while enough answers are left. sweep: train a
+    converter for each of --values."""
     max_entropy: float = 3.0
     """paper: image entropy in bits must fall below this."""
     max_accuracy_drop: float = 0.03
-    """paper: the share of right answers lost must stay below this."""
+    """paper, shrink: the share of right answers lost must stay below this."""
     max_steps: int = 10
-    """paper: how many λ to try at most."""
+    """paper, shrink: how many λ or budgets to try at most."""
     values: tuple[float, ...] | None = None
     """sweep: of λ, by default 0.5 to 0.98; of budget's bits, by default 1 to 32."""
     storage: str | None = None
@@ -127,10 +128,10 @@ class Tune:
         """Do it.
 
         Raises:
-            CheckFailed: the paper's strategy did not reach its limits.
+            CheckFailed: the limits were not reached.
         """
         from dapter.presets import find_preset
-        from dapter.tune import Limits, sweep, tune
+        from dapter.tune import Limits, shrink, sweep, tune
 
         preset = find_preset(self.training.preset)
         service, data, defence = self.service.load(), self.data.load(), self.converter.build(preset)
@@ -141,17 +142,12 @@ class Tune:
             runs = sweep(defence, service, data, plan, values=self.values, storage=self.storage, **common)
             _finish(runs, service, data, report)
             return
-        limits = Limits(self.max_entropy, self.max_accuracy_drop)
-        tuned = tune(
-            defence,
-            service,
-            data,
-            plan,
-            limits=limits,
-            max_steps=self.max_steps,
-            fine_tune_epochs=preset.fine_tune_epochs,
-            **common,
-        )
+        common.update(max_steps=self.max_steps, fine_tune_epochs=preset.fine_tune_epochs)
+        if self.strategy == "shrink":
+            tuned = shrink(defence, service, data, plan, max_accuracy_drop=self.max_accuracy_drop, **common)
+        else:
+            limits = Limits(self.max_entropy, self.max_accuracy_drop)
+            tuned = tune(defence, service, data, plan, limits=limits, **common)
         _finish([step.run for step in tuned.steps], service, data, report)
         print(f"{tuned.reason}; the converter is in {tuned.run.path}")
         if not tuned.reached:

@@ -1,4 +1,4 @@
-"""Choose λ: the paper's strategy, and a sweep that draws the whole trade-off, over budgets as well."""
+"""Choose λ or the budget: the paper's strategy, the smallest budget, and a sweep that draws the whole trade-off."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -8,9 +8,10 @@ from typing import Any
 
 from torch import distributed as dist
 
-from dapter import metrics
+from dapter import bits, metrics
 from dapter.data import Data
 from dapter.defences import Defence, name_of
+from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
 from dapter.loop import Plan
@@ -42,10 +43,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Step:
-    """One λ that was tried, with what it reached on the validation split."""
+    """One λ or budget that was tried, with what it reached on the validation split."""
 
     run: Run
-    lam: float
+    value: float
     entropy: float
     accuracy_drop: float
 
@@ -58,7 +59,7 @@ class Tuned:
         run: the converter that meets the limits, or else the last one within the accuracy limit, or the last.
         reached: whether it meets them.
         reason: why tuning ended, in words.
-        steps: every λ that was tried, in order.
+        steps: everything that was tried, in order.
     """
 
     run: Run
@@ -119,11 +120,56 @@ def _end(lam: float, steps: Sequence[Step], max_steps: int) -> str:
     """Why λ should not be tried, or nothing."""
     if not 0 < lam < 1:
         return f"λ = {lam:g} would be outside (0, 1)"
-    if any(entry.lam == lam for entry in steps):
+    if any(entry.value == lam for entry in steps):
         return f"λ = {lam:g} was tried before, the limits on entropy and accuracy contradict each other"
     if len(steps) >= max_steps:
         return f"{max_steps} values of λ were tried"
     return ""
+
+
+def shrink(
+    defence: Defence,
+    service: Service,
+    data: Data,
+    plan: Plan | None = None,
+    *,
+    max_accuracy_drop: float = 0.03,
+    max_steps: int = 6,
+    fine_tune_epochs: int = 2,
+    seed: int = 0,
+    root: Path = Path("runs"),
+    preset: str | None = None,
+) -> Tuned:
+    """The smallest budget that keeps the answers: start at the defence's and halve it, each time from the last weights.
+
+    Where the first loses too many answers it is doubled instead. It ends at a budget of which half is too little, above
+    the hard budget, or after `max_steps`.
+
+    Args:
+        plan: of the first training; the later ones take `fine_tune_epochs`.
+        max_accuracy_drop: the share of answers lost must be below, on the validation split.
+
+    Raises:
+        UsageError: a defence without one budget.
+    """
+    if not isinstance(defence, Budget):
+        raise UsageError(f"{name_of(defence)} has no budget to shrink. Cure: budget, or another strategy")
+    if defence.budget_bits_range is not None:
+        raise UsageError("a converter for a range of budgets has none to shrink. Cure: leave budget_bits_range out")
+    plan, most = plan or Plan(), bits.budget_bits(defence.grid**2, defence.alphabet)
+    steps: list[Step] = []
+    budget, start = defence.budget_bits, None
+    while len(steps) < max_steps and budget <= most and budget not in [entry.value for entry in steps]:
+        now = plan if start is None else replace(plan, epochs=fine_tune_epochs)
+        chosen = replace(defence, budget_bits=budget)
+        start = train(chosen, service, data, now, seed=seed, root=root, start=start, preset=preset)
+        steps.append(Step(start, budget, *_scores(start, service, data)))
+        budget = budget / 2 if steps[-1].accuracy_drop < max_accuracy_drop else budget * 2
+    kept = [entry for entry in steps if entry.accuracy_drop < max_accuracy_drop]
+    if not kept:
+        return Tuned(steps[-1].run, False, f"not reached: {steps[-1].value:g} bits are too few", tuple(steps))
+    least = min(kept, key=lambda entry: entry.value)
+    return Tuned(least.run, True, f"reached with {least.value:g} bits", tuple(steps))
 
 
 def _scores(run: Run, service: Service, data: Data) -> tuple[float, float]:
