@@ -12,6 +12,7 @@ kind. Interrupted work resumes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -52,8 +53,9 @@ class Settings:
     """Of the budget converter, in bits beyond the answer; if there are any, it is audited instead of DAPter's."""
     grid: int = 4
     alphabet: int = 8
-    width: int = 16
-    """Of the budget converter: cells on a side, flat stamps, channels of the painter's first layer."""
+    """Of the budget converter: cells on a side, and flat stamps."""
+    widths: tuple[int, ...] = (16,)
+    """Of the budget converter: channels of the painter's first layer, a converter each."""
     epochs: int | None = None
     """Passes of the budget converter over the training split, instead of the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -81,13 +83,13 @@ def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
 
 
 def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
-    """A run for each seed and λ, or for each seed and budget."""
+    """A run for each seed and λ, or for each seed, width and budget."""
     plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
     for seed in settings.seeds:
         if settings.budgets:
-            asked = {name: getattr(settings, name) for name in ("grid", "alphabet", "width")}
-            for budget in settings.budgets:
-                yield bench.train(build_defence("budget", {**asked, "budget_bits": budget}), plan, seed)
+            for width, budget in product(settings.widths, settings.budgets):
+                asked = {"grid": settings.grid, "alphabet": settings.alphabet, "width": width, "budget_bits": budget}
+                yield bench.train(build_defence("budget", asked), plan, seed)
             continue
         start = bench.train(bench.paper, bench.preset.plan, seed)
         for lam in settings.lams:

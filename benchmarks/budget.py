@@ -2,22 +2,24 @@
 
     python benchmarks/budget.py --root DATA --data celeba --target Male --secrets Smiling Eyeglasses identity
 
-trains budget converters at several budgets against the service of `benchmarks/converter.py` (the same run, trained
-once), or with `--conditioned` one for all of them, and writes `results/budget_<data>_<target>_<preset>.jsonl`, one
-measurement a line. `settings.study` names what was asked for, so that other grids, stamps, widths or flips can be
-measured beside; lines of the same study are replaced. Interrupted work resumes.
+trains budget converters, one for each budget, width and flip, against the service of `benchmarks/converter.py` (the
+same run, trained once), or with `--conditioned` one for all budgets, and writes
+`results/budget_<data>_<target>_<preset>.jsonl`, one measurement a line. `settings.study` names what was asked for, so
+that other grids or stamps can be measured beside; lines of the same study are replaced. Interrupted work resumes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
 import tyro
 from converter import RESULTS, Bench
 from converter import Settings as ConverterSettings
+from source import command
 
-from dapter.data import load_data
+from dapter.data import Data, load_data
 from dapter.defences import build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
@@ -46,9 +48,9 @@ class Settings:
     stamps: Literal["flat", "learned"] = "flat"
     alphabet: int = 27
     labels: Literal["data", "service"] = "data"
-    width: int = 16
+    widths: tuple[int, ...] = (16,)
     """Channels of the painter's first layer."""
-    flip: float = 0.0
+    flips: tuple[float, ...] = (0.0,)
     """Probability with which a stamp is replaced at random."""
     epochs: int | None = None
     """Passes over the training split, instead of the preset's."""
@@ -62,16 +64,18 @@ def lines(settings: Settings) -> Iterator[Measurement]:
     bench = Bench(ConverterSettings(settings.root, settings.data, settings.target, settings.preset, runs=settings.runs))
     shown = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
     plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
-    source = f"benchmarks/budget.py --data {settings.data} --target {settings.target}"
+    source = command("benchmarks/budget.py", settings, ("data", "target", "study"))
     added = {"study": settings.study, "epochs": plan.epochs}
-    for seed in settings.seeds:
-        for entry in measured(settings, bench, shown, plan, seed):
+    for width, flip, seed in product(settings.widths, settings.flips, settings.seeds):
+        asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet", "labels")}
+        for entry in measured(settings, {**asked, "width": width, "flip": flip}, bench, shown, plan, seed):
             yield replace(entry, settings={**entry.settings, **added}, source=source, preset=settings.preset)
 
 
-def measured(settings: Settings, bench: Bench, shown: Any, plan: Plan, seed: int) -> Iterator[Measurement]:
+def measured(
+    settings: Settings, asked: Mapping[str, Any], bench: Bench, shown: Data, plan: Plan, seed: int
+) -> Iterator[Measurement]:
     """The figures of each budget."""
-    asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet", "labels", "width", "flip")}
     if not settings.conditioned:
         for budget in settings.budgets:
             run = bench.train(build_defence("budget", {**asked, "budget_bits": budget}), plan, seed)

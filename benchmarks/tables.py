@@ -8,33 +8,25 @@ Nothing here measures; the other files of `benchmarks/` do.
 
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
 from pathlib import Path
 
+from budget_tables import budget_part
 from cost_tables import cost_parts
+from readme import Files, readme
+from reproductions import reproduction_part
 from standings import board_figures, board_part
+from studies import AUDITS, frontier, read, studies
 
 from dapter.audit_figures import dial_figure, frontier_figure
-from dapter.audit_lines import IMAGE, Variant, spread, summary, variants
+from dapter.audit_lines import Variant, summary, variants
 from dapter.figures import tradeoff_figure
 from dapter.runs import write_atomic
-from dapter.tables import leak_table, markdown, number, pick, table
+from dapter.tables import leak_table, markdown, table
 from dapter.types import Measurement
 
 ROOT = Path(__file__).parents[1]
-RESULTS, FIRST = "results", "frontier"
-"""The parts of the README that are made here, between comments of these names."""
-
-AUDITS = {
-    "": "A first audit of one converter: one recogniser, one decoder",
-    "lambda": "Every λ: one recogniser and one decoder",
-    "budget": "Budget converters: the same two attacks",
-    "suite": "The whole suite of attacks",
-}
-FRONTIER = ("lambda", "budget")
-"""Studies whose converters met the same attacks, so that they compare."""
 
 SCALE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in parentheses: "
@@ -49,68 +41,9 @@ STUDIES = {
 }
 
 
-def read(path: Path) -> list[Measurement]:
-    """The measurements of one results file."""
-    return [Measurement.from_json(line) for line in path.read_text().splitlines()]
-
-
-def runs(found: Iterable[Measurement]) -> list[list[Measurement]]:
-    """The measurements of each converter."""
-
-    def key(entry: Measurement) -> tuple[float, int]:
-        return entry.settings["lam"], entry.seed or 0
-
-    return [list(group) for _, group in groupby(sorted(found, key=key), key=key)]
-
-
 def by_study(entry: Measurement) -> Measurement:
     """The measurement with λ and its study alone, so that a figure's legend is short."""
     return replace(entry, settings={name: entry.settings[name] for name in ("lam", "study")})
-
-
-def mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> str:
-    """Mean over the seeds, with the smallest and the largest."""
-    values = [entry.value for group in groups if (entry := pick(group, measure)) and entry.value is not None]
-    shown = [number(measure, value) for value in (statistics.mean(values), min(values), max(values))]
-    return f"{shown[0]} ({shown[1]} to {shown[2]})"
-
-
-def converters(files: dict[str, list[Measurement]]) -> str:
-    """The README's table: a row a data set and target, at λ = 0.9."""
-    head = (
-        "| images | question | service alone, % | with the converter, % | entropy, bits | JPEG bytes, before → after |"
-    )
-    lines = [head, "|---|---|---|---|---|---|"]
-    for found in files.values():
-        groups = runs(entry for entry in found if entry.settings["study"] == "seeds")
-        if not groups:
-            continue
-        first = groups[0]
-        before = pick(first, "target_accuracy_original")
-        sizes = [pick(first, f"payload_bytes_jpeg_q75{suffix}") for suffix in ("_original", "")]
-        lines.append(
-            f"| {first[0].data} | {first[0].target} | {number('target_accuracy', before.value if before else None)} "
-            f"| {mean_and_range(groups, 'target_accuracy')} | {mean_and_range(groups, 'entropy_bits')} "
-            f"| {' → '.join(number('payload_bytes_jpeg_q75', size.value) for size in sizes if size)} |"
-        )
-    n = sorted({entry.n for found in files.values() for entry in found if entry.measure == "target_accuracy"})
-    counts = " or ".join(f"{each:,}" for each in n if each)
-    note = f"Mean of three seeds (smallest to largest), each on {counts} test images; grade: measured."
-    return "\n".join([*lines, "", note]) + "\n"
-
-
-def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
-    """The lines of an audit's file by the study that they belong to, in the order of AUDITS."""
-    named = dict.fromkeys([*AUDITS, *(str(entry.settings.get("study", "")) for entry in found)])
-    each = {name: [entry for entry in found if str(entry.settings.get("study", "")) == name] for name in named}
-    return {name: lines for name, lines in each.items() if lines}
-
-
-def frontier(found: Sequence[Measurement]) -> list[Variant]:
-    """The converters that met the same attacks, if they are of two defences or more and were measured."""
-    made = variants([entry for entry in found if entry.settings.get("study") in FRONTIER])
-    shown = [each for each in made if each.secrets and each.figures("target_accuracy")]
-    return shown if len({each.defence for each in shown}) > 1 else []
 
 
 def dialled(found: Sequence[Measurement]) -> list[Variant]:
@@ -121,43 +54,6 @@ def dialled(found: Sequence[Measurement]) -> list[Variant]:
         if len({each.dial for each in own}) > 1:
             return own
     return []
-
-
-def worst_leaks(audits: dict[str, list[Measurement]]) -> str:
-    """The README's table of what attackers learned: a row a converter, by the last of its studies."""
-    if not audits:
-        return ""
-    head = (
-        "| images | question | converter | trainings | answer right, % | worst leaks | restored SSIM | answer alone |"
-    )
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
-    for found in audits.values():
-        last = {
-            f"{each.name}{trained(each)}{', whole suite' if study == 'suite' else ''}": each
-            for study, entries in studies(found).items()
-            for each in variants(entries)
-        }
-        for name, each in last.items():
-            leaks = [f"{secret} {spread(each.worst(secret))}" for secret in each.secrets]
-            restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
-            floor = number("ssim", restored[0].floor) if restored else ""
-            lines.append(
-                f"| {found[0].data} | {found[0].target} | {name} | {len(each.subjects)} "
-                f"| {spread(each.figures('target_accuracy'))} | {'; '.join(leaks)} | {spread(restored)} | {floor} |"
-            )
-    note = (
-        "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in "
-        "parentheses: mean and range over trainings; grade: measured. One recogniser and one decoder attack each; "
-        "beside them stands what the whole suite found, where it was run. What each attack reached is on the "
-        "[results](docs/results.md) page; attackers trained longer may find more."
-    )
-    return "\n".join([*lines, "", note, "", *(necessity(found) for found in audits.values())]) + "\n"
-
-
-def trained(each: Variant) -> str:
-    """How long a converter was trained, and its width, where that is not as the preset says."""
-    epochs = each.settings.get("epochs")
-    return "" if epochs is None else f", {epochs} epochs, width {each.settings['width']}"
 
 
 def necessity(found: Sequence[Measurement]) -> str:
@@ -195,11 +91,7 @@ def audit_part(name: str, found: Sequence[Measurement]) -> list[str]:
     return parts
 
 
-def page(
-    files: dict[str, list[Measurement]],
-    audits: dict[str, list[Measurement]],
-    boards: dict[str, list[Measurement]],
-) -> str:
+def page(files: Files, audits: Files, boards: Files, budgets: Files, papers: Files) -> str:
     """The page of all results."""
     parts = [
         "# Results\n",
@@ -212,6 +104,10 @@ def page(
         parts += board_part(name, found)
     for name, found in audits.items():
         parts += audit_part(name, found)
+    for name, found in budgets.items():
+        parts += budget_part(name, found)
+    for name, found in papers.items():
+        parts += reproduction_part(name, found)
     for name, found in files.items():
         settings = found[0].settings
         parts.append(f"## {found[0].data}: {found[0].target}\n")
@@ -226,41 +122,15 @@ def page(
     return "\n".join(parts)
 
 
-def first_figure(audits: dict[str, list[Measurement]]) -> str:
-    """The README's first figure: the frontier of the audit with the most trainings that has one."""
-    made = {name: points for name, found in audits.items() if (points := frontier(found))}
-    if not made:
-        return ""
-    name = max(made, key=lambda each: len(made[each][0].subjects))
-    found, points = audits[name], made[name]
-    defences = " and ".join(dict.fromkeys(each.defence for each in points))
-    n = next(entry.n for entry in points[0].figures("target_accuracy"))
-    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence}{trained(each)})" for each in points))
-    return (
-        f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
-        f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
-        f"recogniser and one decoder found. Up and to the left is better. A point is the mean over trainings, bars "
-        f"their range; trainings: {trainings}; n = {n:,}; grade: measured.\n"
-    )
-
-
-def between(text: str, name: str, content: str) -> str:
-    """The text with other content between its comments of that name."""
-    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
-    before, rest = text.split(begin)
-    return before + begin + content + end + rest.split(end)[1]
-
-
 def outputs() -> dict[Path, bytes]:
     """Every generated file with its content."""
-    files, audits, boards = (
+    files, audits, boards, budgets, papers = (
         {path.stem: read(path) for path in sorted((ROOT / "results").glob(f"{kind}_*.jsonl"))}
-        for kind in ("dapter", "audit", "leaderboard")
+        for kind in ("dapter", "audit", "leaderboard", "budget", "rivals")
     )
-    readme = between((ROOT / "README.md").read_text(), RESULTS, converters(files) + "\n" + worst_leaks(audits))
     found = {
-        ROOT / "README.md": between(readme, FIRST, first_figure(audits)),
-        ROOT / "docs" / "results.md": page(files, audits, boards),
+        ROOT / "README.md": readme((ROOT / "README.md").read_text(), files, audits),
+        ROOT / "docs" / "results.md": page(files, audits, boards, budgets, papers),
     }
     figures = {
         ROOT / "docs" / "images" / f"tradeoff_{name}.svg": tradeoff_figure(
@@ -272,7 +142,7 @@ def outputs() -> dict[Path, bytes]:
     return {**{path: content.encode() for path, content in found.items()}, **figures, **audit_figures(audits)}
 
 
-def audit_figures(audits: dict[str, list[Measurement]]) -> dict[Path, bytes]:
+def audit_figures(audits: Files) -> dict[Path, bytes]:
     """The figures of the audits."""
     figures = {}
     for name, found in audits.items():

@@ -16,6 +16,11 @@ def tables():
 
 
 @pytest.fixture(scope="module")
+def readme():
+    return load("readme")
+
+
+@pytest.fixture(scope="module")
 def standings():
     return load("standings")
 
@@ -57,15 +62,43 @@ def test_figures_are_made_for_what_the_page_shows(tables):
     assert tables.audit_figures({"audit_x": study("lambda", lines())}) == {}
 
 
-def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(tables):
+def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
     suite = study("suite", lines(more=0.1))
-    shown = tables.worst_leaks({"audit_x": [*SWEEP, *suite]})
-    assert "| dapter, λ 0.9, whole suite | 1 | 90.0 [89.0, 91.0] | class 0.96 [0.94, 0.98]" in shown
-    assert "| dapter, λ 0.5 | 2 |" in shown
-    assert tables.first_figure({"audit_x": SWEEP}) == ""
-    assert "docs/images/frontier_audit_x.svg" in tables.first_figure({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
+    table = readme.worst_leaks({"audit_x": [*SWEEP, *suite]}).splitlines()
+    rows = {cells[3]: cells for line in table if len(cells := [cell.strip() for cell in line.split("|")]) > 3}
+    assert {"90.0 [89.0, 91.0]", "class 0.96 [0.94, 0.98]"} < set(rows["dapter, λ 0.9, whole suite"])
+    assert rows["dapter, λ 0.5"][4] == "2"
+    assert readme.first_figure({"audit_x": SWEEP}) == ""
+    assert "docs/images/frontier_audit_x.svg" in readme.first_figure({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
     text = "a\n<!-- frontier:begin -->\nold\n<!-- frontier:end -->\nb"
-    assert tables.between(text, "frontier", "new\n") == text.replace("old", "new")
+    assert readme.between(text, "frontier", "new\n") == text.replace("old", "new")
+
+
+def test_a_paper_s_figure_stands_beside_ours(tables):
+    def row(name, found):
+        return [replace(line, settings={**line.settings, "study": "disco_table1", "row": name}) for line in found]
+
+    ours = [
+        replace(line, reported=0.25) if line.measure == "secret_accuracy" else line for line in lines("disco", None)
+    ]
+    part = "\n".join(load("reproductions").reproduction_part("rivals_x", [*row("DISCO", ours), *row("none", lines())]))
+    assert "in the paper" in part
+    assert "25.0" in part
+    assert part.index("| DISCO") < part.index("| none")
+    assert part.count("<details>") == 1
+
+
+def test_budgets_have_a_row_each_and_only_columns_with_figures(tables):
+    first = next(line for line in lines("budget", None) if line.measure == "agreement")
+
+    def figures(budget):
+        own = {**first.settings, "study": "budgets", "budget_bits": budget}
+        return [replace(first, settings=own), replace(first, settings=own, measure="budget_bits", value=48.0, low=None)]
+
+    header, rows = load("budget_tables").rows([*figures(1.0), *figures(2.0)])
+    assert [dict(zip(header, row, strict=True))["budget_bits"] for row in rows] == ["1.0", "2.0"]
+    assert {dict(zip(header, row, strict=True))["hard budget, bits"] for row in rows} == {"48.0"}
+    assert "epsilon" not in header
 
 
 def board(count):

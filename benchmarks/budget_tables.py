@@ -1,0 +1,61 @@
+"""Budget converters on the page of results: what each costs and carries. Nothing is measured here."""
+
+from collections.abc import Sequence
+
+from dapter.audit_lines import spread
+from dapter.tables import differences, markdown, number, pick
+from dapter.types import Measurement
+
+COLUMNS = {
+    "answer right, %": "target_accuracy",
+    "same answer, %": "agreement",
+    "after JPEG 75, %": "agreement_jpeg_q75",
+    "AUC": "target_auc",
+    "calibration error, %": "calibration_error",
+    "hard budget, bits": "budget_bits",
+    "beyond the answer, bits": "bits_beyond_answer",
+    "in total, bits": "bits_total",
+    "on average at most, bits": "capacity_bits",
+    "epsilon": "epsilon",
+    "different payloads": "distinct_payloads",
+    "PNG bytes": "payload_bytes_png",
+    "work, million": "multiply_adds",
+}
+"""The columns, and the measures in them; those without any figure are left out."""
+
+NOTE = (
+    "In brackets: 95 % intervals. Guaranteed: the hard budget, epsilon and what a payload tells at most on average; "
+    "all else is measured. Work: multiply-adds of the client part at 224 px."
+)
+
+
+def budget_part(name: str, found: Sequence[Measurement]) -> list[str]:
+    """The page's part about one file of budget converters."""
+    parts = [f"## Budget converters of {found[0].data}: {found[0].target}\n", f"`results/{name}.jsonl`. {NOTE}\n"]
+    for study in dict.fromkeys(str(entry.settings["study"]) for entry in found):
+        own = [entry for entry in found if entry.settings["study"] == study]
+        parts.append(f"### {study}\n\n{markdown(*rows(own))}")
+    return parts
+
+
+def rows(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a row a converter and budget."""
+    keys = list(dict.fromkeys(_key(entry) for entry in found))
+    groups = [[entry for entry in found if _key(entry) == key] for key in keys]
+    made = [{**differs, **_figures(group)} for group, differs in zip(groups, differences(groups), strict=True)]
+    header = [
+        name for name in dict.fromkeys(name for row in made for name in row) if any(row.get(name) for row in made)
+    ]
+    return header, [[row.get(name, "") for name in header] for row in made]
+
+
+def _key(entry: Measurement) -> str:
+    return f"{sorted(entry.settings.items(), key=str)} {entry.seed}"
+
+
+def _figures(group: Sequence[Measurement]) -> dict[str, str]:
+    entries = {name: pick(group, measure) for name, measure in COLUMNS.items()}
+    return {
+        name: "" if entry is None else spread([entry]) if entry.low is not None else number(entry.measure, entry.value)
+        for name, entry in entries.items()
+    }

@@ -1,0 +1,134 @@
+"""The README's first figure and its tables of results. Nothing is measured here."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+from studies import frontier, studies, trained
+
+from dapter.audit_lines import IMAGE, Variant, spread, variants
+from dapter.tables import markdown, number, pick
+from dapter.types import Measurement
+
+RESULTS, FIRST = "results", "frontier"
+"""The parts that are made here, between comments of these names."""
+
+Files = Mapping[str, Sequence[Measurement]]
+"""The lines of results files, by their names."""
+
+NOTE = (
+    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
+    "them, under one recogniser and one decoder, or the whole suite where it was run. In brackets: 95 % intervals; in "
+    "parentheses: mean and range over trainings. Grade: measured, but for the hard budget, the most bits that any "
+    "payload carries, which is guaranteed. Alone: what a classifier of the converter's own size answers on the device, "
+    "without any service. Every secret and attack is on the [results](docs/results.md) page; attackers trained longer "
+    "may find more."
+)
+
+
+def readme(text: str, files: Files, audits: Files) -> str:
+    """The README with its parts made anew."""
+    text = between(text, RESULTS, converters(files) + "\n" + worst_leaks(audits))
+    return between(text, FIRST, first_figure(audits))
+
+
+def between(text: str, name: str, content: str) -> str:
+    """The text with other content between its comments of that name."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
+    before, rest = text.split(begin)
+    return before + begin + content + end + rest.split(end)[1]
+
+
+def converters(files: Files) -> str:
+    """What DAPter's converter costs: a row a data set and target, at λ = 0.9."""
+    rows = []
+    for found in files.values():
+        groups = _runs(entry for entry in found if entry.settings["study"] == "seeds")
+        if not groups:
+            continue
+        first = groups[0]
+        before = pick(first, "target_accuracy_original")
+        sizes = [pick(first, f"payload_bytes_jpeg_q75{suffix}") for suffix in ("_original", "")]
+        rows.append(
+            [
+                first[0].data,
+                first[0].target,
+                number("target_accuracy", before.value if before else None),
+                _mean_and_range(groups, "target_accuracy"),
+                _mean_and_range(groups, "entropy_bits"),
+                " → ".join(number("payload_bytes_jpeg_q75", size.value) for size in sizes if size),
+            ]
+        )
+    head = ["images", "question", "service alone, %", "with DAPter, λ 0.9, %", "entropy, bits", "JPEG bytes"]
+    n = sorted({entry.n for found in files.values() for entry in found if entry.measure == "target_accuracy"})
+    counts = " or ".join(f"{each:,}" for each in n if each)
+    note = f"Mean of three seeds (smallest to largest), each on {counts} test images; grade: measured."
+    return f"{markdown(head, rows)}\n{note}\n"
+
+
+def _runs(found: Iterable[Measurement]) -> list[list[Measurement]]:
+    """The measurements of each converter."""
+
+    def key(entry: Measurement) -> tuple[float, int]:
+        return entry.settings["lam"], entry.seed or 0
+
+    return [list(group) for _, group in groupby(sorted(found, key=key), key=key)]
+
+
+def _mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> str:
+    """Mean over the seeds, with the smallest and the largest."""
+    values = [entry.value for group in groups if (entry := pick(group, measure)) and entry.value is not None]
+    shown = [number(measure, value) for value in (statistics.mean(values), min(values), max(values))]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def worst_leaks(audits: Files) -> str:
+    """What attackers learned: a row a converter, by the last of its studies."""
+    last: dict[tuple[str, str], dict[str, str]] = {}
+    for file, found in audits.items():
+        for study, entries in studies(found).items():
+            for each in variants(entries):
+                name = f"{each.name}{trained(each)}{', whole suite' if study == 'suite' else ''}"
+                last[file, name] = _row(name, each)
+    if not last:
+        return ""
+    head = list(next(iter(last.values())))
+    return f"{markdown(head, [list(row.values()) for row in last.values()])}\n{NOTE}\n"
+
+
+def _row(name: str, each: Variant) -> dict[str, str]:
+    first, secret = each.lines[0], each.leakiest()
+    restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
+    original, hard = each.figures("target_accuracy_original"), each.figures("budget_bits")
+    return {
+        "images": first.data,
+        "question": first.target or "",
+        "converter": name,
+        "trainings": str(len(each.subjects)),
+        "service alone, %": number("target_accuracy", original[0].value) if original else "",
+        "with converter, %": spread(each.figures("target_accuracy")),
+        "alone, %": spread(each.figures("necessity_accuracy")[:1]),
+        "worst leak": f"{secret} {spread(each.worst(secret))}" if secret else "",
+        "restored SSIM": spread(restored),
+        "SSIM from the answer": number("ssim", restored[0].floor) if restored else "",
+        "hard budget, bits": number("budget_bits", hard[0].value) if hard else "",
+        "beyond the answer, bits": spread(each.figures("bits_beyond_answer")),
+    }
+
+
+def first_figure(audits: Files) -> str:
+    """The frontier of the audit with the most trainings that has one."""
+    made = {name: points for name, found in audits.items() if (points := frontier(found))}
+    if not made:
+        return ""
+    name = max(made, key=lambda each: len(made[each][0].subjects))
+    found, points = audits[name], made[name]
+    defences = " and ".join(dict.fromkeys(each.defence for each in points))
+    n = next(entry.n for entry in points[0].figures("target_accuracy"))
+    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence}{trained(each)})" for each in points))
+    return (
+        f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
+        f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
+        f"recogniser and one decoder found. Up and to the left is better. A point is the mean over trainings, bars "
+        f"their range; trainings: {trainings}; n = {n:,}; grade: measured.\n"
+    )

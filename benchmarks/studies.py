@@ -1,0 +1,42 @@
+"""The lines of a results file by the study that they belong to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dapter.audit_lines import Variant, variants
+from dapter.types import Measurement
+
+AUDITS = {
+    "": "A first audit of one converter: one recogniser, one decoder",
+    "lambda": "Every λ: one recogniser and one decoder",
+    "budget": "Budget converters: the same two attacks",
+    "size": "Budget converters of several sizes: the same two attacks",
+    "suite": "The whole suite of attacks",
+}
+FRONTIER = ("lambda", "budget")
+"""Studies whose converters met the same attacks, so that they compare."""
+
+
+def read(path: Path) -> list[Measurement]:
+    """The measurements of one results file."""
+    return [Measurement.from_json(line) for line in path.read_text().splitlines()]
+
+
+def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The lines of an audit's file by the study that they belong to, in the order of AUDITS."""
+    named = dict.fromkeys([*AUDITS, *(str(entry.settings.get("study", "")) for entry in found)])
+    each = {name: [entry for entry in found if str(entry.settings.get("study", "")) == name] for name in named}
+    return {name: lines for name, lines in each.items() if lines}
+
+
+def frontier(found: Sequence[Measurement]) -> list[Variant]:
+    """The converters that met the same attacks, if they are of two defences or more and were measured."""
+    made = variants([entry for entry in found if entry.settings.get("study") in FRONTIER])
+    shown = [each for each in made if each.secrets and each.figures("target_accuracy")]
+    return shown if len({each.defence for each in shown}) > 1 else []
+
+
+def trained(each: Variant) -> str:
+    """How long a converter was trained, and its width, where that is not as the preset says."""
+    epochs = each.settings.get("epochs")
+    return "" if epochs is None else f", {epochs} epochs, width {each.settings['width']}"
