@@ -54,6 +54,8 @@ class Settings:
     secrets: tuple[str, ...] = ("class",)
     n: int | None = None
     """How many images, for generated sets."""
+    size: int | None = None
+    """Height and width of the images, for sets that are resized."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     defences: tuple[str, ...] = ("all",)
     """Names of defences, or all."""
@@ -70,7 +72,8 @@ class Settings:
 
     def load(self, secrets: tuple[str, ...]) -> Data:
         """The data set."""
-        given = {name: value for name, value in (("root", self.root), ("n", self.n)) if value is not None}
+        asked = {"root": self.root, "n": self.n, "size": self.size}
+        given = {name: value for name, value in asked.items() if value is not None}
         return load_data(self.data, target=self.target, secrets=secrets, **given)
 
 
