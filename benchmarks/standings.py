@@ -15,8 +15,8 @@ NOTE = (
     "them. In brackets: 95 % intervals; in parentheses: mean and range over trainings; grade: measured, but for the "
     "hard budget, the most bits that any payload carries, which is guaranteed. Bits sent: 8 times the mean size of a "
     "payload as PNG file, or of packed features in float16. Work: multiply-adds of the client part at 224 px. "
-    "A defence that changes the service does not work with one that is already there. Two quick attacks: others may "
-    "find more."
+    "Alone: what a classifier of the client part's size answers without a service. A defence that changes the service "
+    "does not work with one that is already there. Two quick attacks: others may find more."
 )
 
 
@@ -73,6 +73,7 @@ def _row(each: Variant) -> dict[str, str]:
         "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),
         "restored SSIM": spread(restored),
         "answer right, %": spread(each.figures("target_accuracy")),
+        "alone, %": spread(each.figures("necessity_accuracy")[:1]),
         "bits sent": _bits(each),
         "hard budget, bits": _first(each, "budget_bits"),
         "work, million": _first(each, "multiply_adds"),
