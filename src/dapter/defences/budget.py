@@ -92,7 +92,7 @@ class Budget(Defence):
     labels: Literal["data", "service"] = "data"
     given: tuple[str, ...] | None = None
     flip: float = 0.0
-    taught: float = 0.05
+    taught: float = 0.3
     learning_rate: float = 2e-3
 
     needs_service_change: ClassVar[bool] = False
@@ -107,7 +107,7 @@ class Budget(Defence):
         if self.stamps == "flat" and round(self.alphabet ** (1 / 3)) ** 3 != self.alphabet:
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
         if self.taught < 0:
-            raise UsageError(f"taught is {self.taught}. Cure: 0 or more; 0.05 is usual")
+            raise UsageError(f"taught is {self.taught}. Cure: 0 or more; 0.3 is usual")
         if not 0 <= self.flip < 1:
             raise UsageError(f"flip is {self.flip}. Cure: a probability below 1; 0 never flips")
         self.given = None if self.given is None else tuple(self.given)
