@@ -25,7 +25,8 @@ COLUMNS = {
 
 NOTE = (
     "In brackets: 95 % intervals. Guaranteed: the hard budget, epsilon and what a payload tells at most on average; "
-    "all else is measured. Work: multiply-adds of the client part at 224 px."
+    "estimated: bits beyond the answer and in total; all else is measured. Work: multiply-adds of the client part at "
+    "224 px."
 )
 
 

@@ -37,7 +37,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """Where the usual settings are not those of the board; `dapter` has λ = 0.9 and the preset's width."""
 
 BLIND = ("dapter", "budget")
-"""Trained without the names of the secrets, of which they make no use: the runs of the other benchmarks are found."""
+"""Trained without the names of the secrets, of which they make no use, so that equal runs of others are found."""
 
 COSTS = ("payload_bytes_png", "payload_bytes_features", "multiply_adds", "client_bytes")
 """Of the measures of `evaluate`, those on the board; all others are the audit's."""

@@ -7,7 +7,6 @@ from dapter.audit_lines import Variant, variants
 from dapter.types import Measurement
 
 AUDITS = {
-    "": "A first audit of one converter: one recogniser, one decoder",
     "lambda": "Every λ: one recogniser and one decoder",
     "budget": "Budget converters: the same two attacks",
     "size": "Budget converters of several sizes: the same two attacks",
@@ -37,6 +36,7 @@ def frontier(found: Sequence[Measurement]) -> list[Variant]:
 
 
 def trained(each: Variant) -> str:
-    """How long a converter was trained, and its width, where that is not as the preset says."""
+    """How long a converter was trained and how wide it is, where a study says so and the name does not."""
     epochs = each.settings.get("epochs")
-    return "" if epochs is None else f", {epochs} epochs, width {each.settings['width']}"
+    said = [] if epochs is None else [f"width {each.settings['width']}", f"{epochs} epochs"]
+    return "".join(f", {words}" for words in said if words not in each.name)

@@ -46,6 +46,11 @@ def photos(tmp_path):
     return paths
 
 
+def test_what_overrules_one_model_is_not_given_for_several(net, capsys):
+    assert main(["serve", f"a={net}", f"b={net}", "--service-target", "Male"]) == 2
+    assert "Cure: a command for each model" in capsys.readouterr().err
+
+
 def test_serve_answers_send_and_ends_in_order(net, release, photos, tmp_path, capsys):
     command = [sys.executable, "-m", "dapter", "serve", f"smiling:3={net}", "--port", "0", "--grpc-port", "None"]
     environment = {**os.environ, "PYTHONWARNINGS": "error", "OMP_NUM_THREADS": "1"}

@@ -1,6 +1,7 @@
 """The verbs that serve: `dapter serve`, `door`, `service export-triton`, and `dapter send`, their user's side."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,8 +94,19 @@ class Serve:
             origins=self.origins,
             limits=limits,
         )
-        models = [_model(Named.parse(text), self.spec) for text in self.models]
+        models = [_model(named, self.spec) for named in _name(self.models, self.spec)]
         Server(models, settings).run(lambda text: print(text, flush=True))
+
+
+def _name(models: Sequence[str], spec: SpecOptions) -> list[Named]:
+    """The models of a command line.
+
+    Raises:
+        UsageError: one names no model; or what overrules a model is given for several, and would overrule each.
+    """
+    if len(models) > 1 and spec != SpecOptions():
+        raise UsageError("--service-... would overrule what each of these models says. Cure: a command for each model")
+    return [Named.parse(text) for text in models]
 
 
 def _model(named: Named, spec: SpecOptions) -> "Model":
@@ -136,7 +148,7 @@ class ExportTriton:
         """Do it."""
         from dapter.service.triton import export_triton
 
-        for named in map(Named.parse, self.models):
+        for named in _name(self.models, self.spec):
             place = export_triton(self.spec.load_from(*named.sources), self.repository, named.name, named.version)
             print(f"The model is in {place}")
 
