@@ -20,9 +20,9 @@ NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
     "them, under one recogniser and one decoder, or the whole suite where it was run. In brackets: 95 % intervals; in "
     "parentheses: mean and range over trainings. Grade: measured, but for the hard budget, the most bits that any "
-    "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated. Alone: what a classifier of the converter's own size answers on the device, "
-    "without any service. Every secret and attack is on the [results](docs/results.md) page; attackers trained longer "
-    "may find more."
+    "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated. Alone: what a "
+    "classifier of the converter's own size answers on the device, without any service. Every secret and attack is on "
+    "the [results](docs/results.md) page; attackers trained longer may find more."
 )
 
 
@@ -59,19 +59,12 @@ def converters(files: Files) -> str:
                 " → ".join(number("payload_bytes_jpeg_q75", size.value) for size in sizes if size),
             ]
         )
-    head = [
-        "images",
-        "question",
-        "service alone, %",
-        "with DAPter, λ 0.9, %",
-        "entropy, bits",
-        "JPEG bytes, before → after",
-    ]
+    head = ["images", "question", "service alone, %", "with DAPter, λ 0.9, %", "entropy, bits", "JPEG bytes"]
     n = sorted({entry.n for found in files.values() for entry in found if entry.measure == "target_accuracy"})
     counts = " or ".join(f"{each:,}" for each in n if each)
     note = (
-        f"Mean of three seeds (smallest to largest), each on {counts} test images, entropy and bytes on 2,000; bytes at "
-        "quality 75, of the first seed; grade: measured."
+        f"Mean of three seeds (smallest to largest), each on {counts} test images, entropy and bytes on 2,000; bytes "
+        "as JPEG of quality 75, before → after, of the first seed; grade: measured."
     )
     return f"{markdown(head, rows)}\n{note}\n"
 

@@ -59,9 +59,9 @@ def dialled(found: Sequence[Measurement]) -> list[Variant]:
 def necessity(found: Sequence[Measurement]) -> str:
     """What a classifier on the device could have answered by itself, in a sentence a target and size."""
     said = (
-        f"Necessity check: a classifier of the size of {entry.defence}{_width(entry)} answers {entry.target} by itself in "
-        f"{100 * entry.value:.1f} % of the images ({100 * entry.low:.1f} to {100 * entry.high:.1f}, n = {entry.n:,}), "
-        f"the service in {100 * entry.ceiling:.1f} %."
+        f"Necessity check: a classifier of the size of {entry.defence}{_width(entry)} answers {entry.target} by itself "
+        f"in {100 * entry.value:.1f} % of the images ({100 * entry.low:.1f} to {100 * entry.high:.1f}, n = {entry.n:,}"
+        f"), the service in {100 * entry.ceiling:.1f} %."
         for entry in found
         if entry.measure == "necessity_accuracy"
     )
