@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from source import command
 
 from dapter.data import Data, load_data
 from dapter.defences import build_defence, with_settings
@@ -76,7 +77,8 @@ class Bench:
             yield self._line(entry, study, manifest["plan"]["epochs"], manifest["start"] is not None)
 
     def _line(self, entry: Measurement, study: str, epochs: int, warm: bool) -> Measurement:
-        source = f"benchmarks/converter.py --data {self.settings.data} --target {self.settings.target}"
+        asked = replace(self.settings, studies=(study,))
+        source = command("benchmarks/converter.py", asked, ("data", "target", "studies"))
         added = {"study": study, "epochs": epochs, "warm_start": warm}
         return replace(entry, settings={**entry.settings, **added}, source=source, preset=self.settings.preset)
 

@@ -100,7 +100,7 @@ def page(files: Files, audits: Files, boards: Files, budgets: Files, papers: Fil
     parts = [
         "# Results\n",
         "Made by `python benchmarks/tables.py` from the files under `results/`; do not edit. Every line of those files "
-        "says its settings, seed, number of images, code version and the command that measured it.\n",
+        "says its settings, seed, number of images, code version and what measured it.\n",
         "How safe a payload is, only an audit tells; the other figures say what the answer lost, what the payload "
         "looks like and what it costs.\n",
     ]
