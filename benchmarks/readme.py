@@ -7,6 +7,7 @@ from itertools import groupby
 from studies import frontier, studies, trained
 
 from dapter.audit_lines import IMAGE, Variant, spread, variants
+from dapter.presets import find_preset
 from dapter.tables import markdown, number, pick
 from dapter.types import Measurement
 
@@ -128,10 +129,17 @@ def first_figure(audits: Files) -> str:
     found, points = audits[name], made[name]
     defences = " and ".join(dict.fromkeys(each.defence for each in points))
     n = next(entry.n for entry in points[0].figures("target_accuracy"))
-    trainings = ", ".join(dict.fromkeys(f"{len(each.subjects)} ({each.defence}{trained(each)})" for each in points))
+    usual = find_preset(found[0].preset or "cpu").plan.epochs
+    trainings = ", ".join(
+        dict.fromkeys(
+            f"{len(each.subjects)} ({each.defence}, width {each.settings.get('width')}, "
+            f"{each.settings.get('epochs', usual)} epochs)"
+            for each in points
+        )
+    )
     return (
         f"![Accuracy of the answer over the worst leak: {defences}](docs/images/frontier_{name}.svg)\n\n"
         f"{found[0].data}, {found[0].target}: how often the service is right, over the worst leak that one "
         f"recogniser and one decoder found. Up and to the left is better. A point is the mean over trainings, bars "
-        f"their range; trainings: {trainings}; n = {n:,}; grade: measured.\n"
+        f"their range; trainings: {trainings}; n = {n:,}, for restored images 2,000; grade: measured.\n"
     )
