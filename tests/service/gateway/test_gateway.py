@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import resource
 import shutil
 import socket
 import ssl
@@ -314,14 +313,20 @@ def test_a_full_disk_stops_nothing(release, upstream):
     command = [sys.executable, "-m", "dapter", "gateway", "--release", str(folder), "--key", str(public)]
     command += ["--upstream", upstream.url, "--port", "0"]
     process = subprocess.Popen(
-        command,
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *command],
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # a pipe: pytest's own stderr is a file
         text=True,
         env={**os.environ, "TMPDIR": "/nowhere", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
     )
     try:
-        url = next(line for line in process.stdout if "answers at" in line).split()[-1]
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if "answers at" in line:
+                break
+        assert "answers at" in "".join(said), said
+        url = said[-1].split()[-1]
         large = Original(9, 700, 700, "BMP")  # over a megabyte, which others keep in a file
         body = form(("image", "a.bmp", "image/bmp", large.file))
         headers = {"Content-Type": "multipart/form-data; boundary=limit"}
