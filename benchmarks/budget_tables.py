@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from dapter.audit_lines import spread
-from dapter.tables import differences, markdown, number, pick
+from dapter.tables import differences, markdown, number, pick, plain
 from dapter.types import Measurement
 
 COLUMNS = {
@@ -22,6 +22,9 @@ COLUMNS = {
     "work, million": "multiply_adds",
 }
 """The columns, and the measures in them; those without any figure are left out."""
+
+ALWAYS = ("grid", "alphabet", "width", "epochs")
+"""The settings that have a column even where they are all the same."""
 
 NOTE = (
     "In brackets: 95 % intervals. Guaranteed: the hard budget, epsilon and what a payload tells at most on average; "
@@ -43,10 +46,12 @@ def rows(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a row a converter and budget."""
     keys = list(dict.fromkeys(_key(entry) for entry in found))
     groups = [[entry for entry in found if _key(entry) == key] for key in keys]
-    made = [{**differs, **_figures(group)} for group, differs in zip(groups, differences(groups), strict=True)]
-    header = [
-        name for name in dict.fromkeys(name for row in made for name in row) if any(row.get(name) for row in made)
+    made = [
+        {**{name: plain(group[0].settings.get(name)) for name in ALWAYS}, **differs, **_figures(group)}
+        for group, differs in zip(groups, differences(groups), strict=True)
     ]
+    named = dict.fromkeys(name for row in made for name in row)
+    header = [name for name in named if any(row.get(name) for row in made)]
     return header, [[row.get(name, "") for name in header] for row in made]
 
 
