@@ -20,6 +20,11 @@ def command(script: str, settings: Any, always: Sequence[str]) -> str:
     changed = [entry.name for entry in fields(settings) if getattr(settings, entry.name) != entry.default]
     words = [script]
     for name in [*always, *(name for name in changed if name not in (*always, *FOLDERS))]:
-        value = getattr(settings, name)
-        words += [f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value])]
+        words += _option(name.replace("_", "-"), getattr(settings, name))
     return shlex.join(words)
+
+
+def _option(name: str, value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]

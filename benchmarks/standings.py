@@ -16,7 +16,8 @@ NOTE = (
     "hard budget, the most bits that any payload carries, which is guaranteed. Bits sent: 8 times the mean size of a "
     "payload as PNG file, or of packed features in float16. Work: multiply-adds of the client part at 224 px. "
     "Alone: what a classifier of the client part's size answers without a service. A defence that changes the service "
-    "does not work with one that is already there. Two quick attacks: others may find more."
+    "does not work with one that is already there. `budget` was developed on such data, the rivals were not tuned to "
+    "them. Two quick attacks: others may find more."
 )
 
 

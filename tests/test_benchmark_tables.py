@@ -1,11 +1,13 @@
 """The page of results, made from lines of audits."""
 
 import importlib.util
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import tyro
 
 from audit_pages import lines
 
@@ -166,3 +168,10 @@ def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp
     assert len(first) == len(second)
     assert [line for line in first if '"identity"' in line] == [line for line in second if '"identity"' in line]
     assert [line for line in first if '"constant"' in line] != [line for line in second if '"constant"' in line]
+
+
+def test_the_command_of_a_line_asks_for_the_same_again():
+    budget, source = load("budget"), load("source")
+    asked = budget.Settings(Path("data"), secrets=(), budgets=(1.0, 2.0), conditioned=True, study="a dial", epochs=3)
+    words = shlex.split(source.command("budget.py", asked, ("data", "target")))
+    assert tyro.cli(budget.Settings, args=[*words[1:], "--root", "data"]) == asked
