@@ -3,7 +3,7 @@
     python benchmarks/audit.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 
 trains the service and the converters as `benchmarks/converter.py` does (or finds them): for each seed λ = 0.9 from
-scratch, the other λ fine-tuned from it; with `--budgets 2 4 --study budget` budget converters of that many bits beyond
+scratch, the other λ fine-tuned from it; with `--budgets 1 2 --study budget` budget converters of that many bits beyond
 the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
 lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study are
 replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of each
@@ -51,9 +51,10 @@ class Settings:
     lams: tuple[float, ...] = (0.9, 0.0, 0.5, 0.98)
     budgets: tuple[float, ...] = ()
     """Of the budget converter, in bits beyond the answer; if there are any, it is audited instead of DAPter's."""
-    grid: int = 4
-    alphabet: int = 8
-    """Of the budget converter: cells on a side, and flat stamps."""
+    grid: int = 1
+    stamps: Literal["flat", "learned"] = "learned"
+    alphabet: int = 16
+    """Of the budget converter: cells on a side, and how many stamps of which kind."""
     widths: tuple[int, ...] = (16,)
     """Of the budget converter: channels of the painter's first layer, a converter each."""
     epochs: int | None = None
@@ -88,7 +89,8 @@ def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
     for seed in settings.seeds:
         if settings.budgets:
             for width, budget in product(settings.widths, settings.budgets):
-                asked = {"grid": settings.grid, "alphabet": settings.alphabet, "width": width, "budget_bits": budget}
+                asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet")}
+                asked = {**asked, "width": width, "budget_bits": budget}
                 yield bench.train(build_defence("budget", asked), plan, seed)
             continue
         start = bench.train(bench.paper, bench.preset.plan, seed)

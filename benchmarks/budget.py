@@ -39,14 +39,14 @@ class Settings:
     secrets: tuple[str, ...] = ()
     """Labels for which the bounds on every attack are computed."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
-    budgets: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+    budgets: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     """Bits beyond the answer."""
     conditioned: bool = False
     """Train one converter for the range of these budgets, and measure it at each."""
     seeds: tuple[int, ...] = (0,)
-    grid: int = 4
-    stamps: Literal["flat", "learned"] = "flat"
-    alphabet: int = 27
+    grid: int = 1
+    stamps: Literal["flat", "learned"] = "learned"
+    alphabet: int = 16
     labels: Literal["data", "service"] = "data"
     widths: tuple[int, ...] = (16,)
     """Channels of the painter's first layer."""

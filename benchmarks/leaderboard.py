@@ -32,7 +32,7 @@ from dapter.tables import leak_table
 from dapter.types import Measurement
 
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "budget": {"budget_bits": 4.0, "grid": 4, "alphabet": 8, "width": 32},
+    "budget": {"width": 32},
 }
 """Where the usual settings are not those of the board; `dapter` has λ = 0.9 and the preset's width."""
 

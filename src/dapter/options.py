@@ -182,7 +182,7 @@ class ConverterOptions:
     lam_range: tuple[float, float] | None = None
     """Train one converter for every λ in this range; --lam is what it is measured at."""
     budget_bits: float | None = None
-    """Of budget: bits beyond the answer that a payload may carry on average. Default: 4."""
+    """Of budget: bits beyond the answer that a payload may carry on average. Default: 1."""
     budget_bits_range: tuple[float, float] | None = None
     """Train one converter for every budget in this range; --budget-bits is what it is measured at."""
     net: Literal["paper", "fast"] | None = None

@@ -120,7 +120,7 @@ class Tune:
     max_steps: int = 10
     """paper, shrink: how many λ or budgets to try at most."""
     values: tuple[float, ...] | None = None
-    """sweep: of λ, by default 0.5 to 0.98; of budget's bits, by default 1 to 32."""
+    """sweep: of λ, by default 0.5 to 0.98; of budget's bits, by default 0.25 to 4."""
     storage: str | None = None
     """sweep: a database URL that several machines share. Default: an SQLite file in --out."""
 

@@ -23,7 +23,7 @@ from dapter.types import Payload
 
 STUDIES = "studies.sqlite3"
 
-VALUES = {"lam": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98), "budget_bits": (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)}
+VALUES = {"lam": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98), "budget_bits": (0.25, 0.5, 1.0, 2.0, 4.0)}
 """The settings that a sweep moves, each with its usual values; a defence has one of them."""
 
 

@@ -14,7 +14,7 @@ from dapter.exporting import subject_of
 from dapter.train import load_defence, train
 from helpers import PLAN
 
-SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0}
+SETTINGS = {"width": 4, "grid": 2, "stamps": "flat", "alphabet": 27, "budget_bits": 2.0}
 FLIP = 0.3
 
 

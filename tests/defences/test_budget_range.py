@@ -17,7 +17,14 @@ from dapter.nets.priors import Prior
 from dapter.train import load_defence, train
 from helpers import PLAN
 
-SETTINGS = {"width": 4, "grid": 2, "budget_bits": 2.0, "budget_bits_range": (0.5, 8.0)}
+SETTINGS = {
+    "width": 4,
+    "grid": 2,
+    "stamps": "flat",
+    "alphabet": 27,
+    "budget_bits": 2.0,
+    "budget_bits_range": (0.5, 8.0),
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +65,7 @@ def test_overrun_is_counted_at_each_level():
 
 def test_each_level_has_a_prior_and_a_price_of_its_own():
     levels, prior = Levels(1.0, 4.0), Prior(2, 1, 4, 0.02, levels=3)
-    prior.start(torch.tensor([[0], [1]]))
+    prior.start(F.one_hot(torch.tensor([[0], [1]]), 4).float())
     before = prior.table.clone()
     choice = F.one_hot(torch.tensor([[3]] * 8), 4).float()
     budgets, given = torch.full((8,), 4.0), torch.zeros(8, dtype=torch.int64)
@@ -131,12 +138,12 @@ def test_what_cannot_be_chosen_is_refused(dialled):
         with pytest.raises(UsageError, match="Cure"):
             with_settings(dialled, budget_bits=budget)
     with pytest.raises(UsageError, match="cannot change after training"):
-        with_settings(Budget(width=4).setup(), budget_bits=8.0)
+        with_settings(Budget(width=4).setup(), budget_bits=2.0)
 
 
 def test_a_converter_for_one_budget_has_the_networks_it_always_had():
     """Runs and releases from before there were ranges: their settings and weights still load."""
-    old = build_defence("budget", {"budget_bits": 4.0, "grid": 2, "width": 4}).setup()
+    old = build_defence("budget", {"budget_bits": 4.0, "grid": 2, "width": 4, "stamps": "flat", "alphabet": 27}).setup()
     shapes = {name: tuple(value.shape) for name, value in old.learner.nets.state_dict().items()}
     assert shapes["prior.table"] == (1, 4, 27)
     assert shapes["prior.log_beta"] == ()

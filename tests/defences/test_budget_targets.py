@@ -14,7 +14,7 @@ from dapter.service.classifier import Classifier, Service
 from dapter.train import load_defence, train
 from helpers import PLAN, make_data
 
-SETTINGS = {"width": 4, "grid": 2}
+SETTINGS = {"width": 4, "grid": 2, "stamps": "flat", "alphabet": 27}
 COARSE, FINE = ("blue", "red"), ("dark blue", "light blue", "dark red", "light red")
 
 

@@ -1,5 +1,6 @@
 """Answers of a service with several targets, as one."""
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -47,6 +48,27 @@ def joint(found: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
     return number
 
 
+def together(found: Mapping[str, Tensor], sizes: Mapping[str, int]) -> Tensor:
+    """The probability of each joint answer, float32 (N, answers), numbered as by `joint`.
+
+    Args:
+        found: of each target labels (N,), or probabilities (N, classes).
+        sizes: the targets, each with its number of classes.
+    """
+    product = torch.ones(1, 1)
+    for name, size in sizes.items():
+        values = found[name]
+        each = values if values.ndim == 2 else F.one_hot(values, size)
+        product = (product.to(values.device)[:, :, None] * each[:, None, :]).flatten(1)
+    return product
+
+
+def every(sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Every joint answer, in the order of `joint`: of each target the class, int64 (answers,)."""
+    answers = torch.tensor(list(itertools.product(*(range(size) for size in sizes.values()))))
+    return dict(zip(sizes, answers.T, strict=True))
+
+
 def one_hot(stamps: Tensor, alphabet: int) -> Tensor:
-    """A choice of stamps, int64 (N, cells), as distributions, float32 (N, cells, K)."""
+    """A choice of stamps, int64 (N, cells), as distributions, float32 (N, cells, K); so also of answers (N,)."""
     return F.one_hot(stamps, alphabet).float()

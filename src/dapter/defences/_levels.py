@@ -62,4 +62,4 @@ class Client(nn.Module):
         if self.levels is not None:
             chosen = torch.full((), self.budget, device=images.device) if budget is None else budget
             condition = self.levels.place(chosen).expand(images.shape[0])
-        return self.painter.paint(self.painter.logits(images, condition).argmax(dim=2), images)
+        return self.painter.paint(self.painter(images, condition).stamps.argmax(dim=2), images)

@@ -1,13 +1,18 @@
-"""Find the stamps that make a frozen service give a wanted answer: a greedy search, without any image."""
+"""The stamps that make a frozen service give a wanted answer, found without any image: searched for, or taught."""
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dapter.defences import round_to_levels
+from dapter.defences._answers import every, joint, one_hot, sizes_of
+from dapter.defences._seen import answers_to_each, says_of_each
 from dapter.defences._wire import halve_chroma
+from dapter.errors import UsageError
 from dapter.nets.painters import Painter
 from dapter.service.classifier import Service
 
@@ -15,6 +20,13 @@ SURE = 0.05
 """The search ends at this cost: a cross-entropy at which the service is 95 % sure."""
 
 SWEEPS = 3
+
+TEACHING_STEPS = 300
+TEACHING_RATE = 0.1
+"""Of Adam, for stamps that are taught what to say."""
+
+NEVER = 1e-3
+"""How much less, at first, a stamp is expected of an answer that it does not say; of one that none says, all alike."""
 
 
 @torch.no_grad()
@@ -41,12 +53,15 @@ def find_stamps(cost: Callable[[Tensor], Tensor], cells: int, alphabet: int) -> 
     return chosen
 
 
-def first_stamps(painter: Painter, service: Service, sizes: Mapping[str, int], like: Tensor) -> Tensor:
-    """For each joint answer stamps that make the service give it, int64 (answers, cells), clean and with halved chroma.
+def search_stamps(painter: Painter, service: Service, sizes: Mapping[str, int], like: Tensor) -> Tensor:
+    """For each joint answer stamps that make the service give it, clean and with halved chroma.
 
     Args:
         sizes: the targets that count, each with its number of classes.
         like: an image, float (1, 3, H, W), of the size and on the device of what is painted.
+
+    Returns:
+        One-hot, float32 (answers, cells, K).
     """
 
     def search(answer: tuple[int, ...]) -> Tensor:
@@ -59,4 +74,56 @@ def first_stamps(painter: Painter, service: Service, sizes: Mapping[str, int], l
         return find_stamps(cost, painter.grid**2, painter.size)
 
     found = [search(answer) for answer in itertools.product(*(range(size) for size in sizes.values()))]
-    return torch.stack(found).to(like.device)
+    return one_hot(torch.stack(found).to(like.device), painter.size)
+
+
+def teach_stamps(painter: Painter, service: Service, given: Mapping[str, int], like: Tensor) -> Tensor:
+    """Make the stamps of a payload of one cell say, between them, every joint answer, and tell the painter.
+
+    The joint answers take turns; what is left of the alphabet says them with less and less confidence, so that a
+    payload can also say how sure it is. Flat stamps stay as they are.
+
+    Args:
+        given: the targets beyond whose answer bits are counted, each with its number of classes.
+        like: an image, float (1, 3, H, W), of the size and on the device of what is painted.
+
+    Returns:
+        For each joint answer of `given` the stamps that say it, as a distribution, float32 (answers, 1, K).
+
+    Raises:
+        UsageError: fewer stamps than joint answers.
+    """
+    sizes = sizes_of(service)
+    answers = every(sizes)
+    n = math.prod(sizes.values())
+    if painter.size < n:
+        cure = f"Cure: an alphabet of {n} or more, or a grid of several cells"
+        raise UsageError(f"one of {painter.size} stamps cannot say {n} joint answers. {cure}")
+    if painter.learned:
+        said = torch.arange(painter.size) % n
+        doubt = (torch.arange(painter.size) // n) / torch.bincount(said)[said]
+        wanted = {
+            name: torch.lerp(one_hot(answers[name][said], size), torch.tensor(1 / size), doubt[:, None])
+            for name, size in sizes.items()
+        }
+        _descend(painter, service, {name: values.to(like.device) for name, values in wanted.items()}, like)
+    with torch.no_grad():
+        painter.nearest.given = one_hot(joint(answers, given), math.prod(given.values())).to(like.device)
+        painter.nearest.says.copy_(says_of_each(painter, service, like))
+        found = joint(answers_to_each(painter, service, like), given)
+    each = one_hot(found, math.prod(given.values())) + NEVER
+    return (each / each.sum(dim=0)).T[:, None]
+
+
+@torch.enable_grad()
+def _descend(painter: Painter, service: Service, wanted: Mapping[str, Tensor], like: Tensor) -> None:
+    """Move the stamps until the service gives the wanted distributions, (K, classes), clean and with halved chroma."""
+    descent = torch.optim.Adam([painter.stamps], lr=TEACHING_RATE)
+    for _ in range(TEACHING_STEPS):
+        clean = painter.paint(torch.arange(painter.size)[:, None], like)
+        logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
+        losses = [F.cross_entropy(logits[name], values.repeat(2, 1)) for name, values in wanted.items()]
+        descent.zero_grad()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
+        descent.step()
+    painter.stamps.grad = None

@@ -20,12 +20,12 @@ from dapter import bits
 from dapter.batches import Batch
 from dapter.data import Split
 from dapter.defences import Defence, round_to_levels
-from dapter.defences._answers import accuracy, joint, labels_of, one_hot, sizes_of
+from dapter.defences._answers import accuracy, joint, labels_of, one_hot, sizes_of, together
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
 from dapter.defences._levels import Client, Levels
 from dapter.defences._price import BETA_RANGE, FIRST_BETA, MOST_BETA, follow
-from dapter.defences._stamps import first_stamps
-from dapter.defences._wire import halve_chroma
+from dapter.defences._seen import answers_to_each, drawn, exactly
+from dapter.defences._stamps import search_stamps, teach_stamps
 from dapter.errors import UsageError
 from dapter.nets.painters import Painter
 from dapter.nets.priors import Prior
@@ -82,11 +82,11 @@ class Budget(Defence):
         learning_rate: of Adam, for the painter.
     """
 
-    budget_bits: float = 4.0
+    budget_bits: float = 1.0
     budget_bits_range: tuple[float, float] | None = None
-    grid: int = 4
-    stamps: Literal["flat", "learned"] = "flat"
-    alphabet: int = 27
+    grid: int = 1
+    stamps: Literal["flat", "learned"] = "learned"
+    alphabet: int = 16
     patch: int = 4
     width: int = 16
     labels: Literal["data", "service"] = "data"
@@ -135,9 +135,10 @@ class Budget(Defence):
         answers = None if service is None else math.prod(self._given(sizes_of(service)).values())
         if answers is not None and answers > MOST_ANSWERS:
             raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
+        all_answers = None if service is None else math.prod(sizes_of(service).values())
         patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_bits_range is not None
         return {
-            "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip),
+            "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip, all_answers),
             "prior": Prior(answers, self.grid**2, self.alphabet, FIRST_BETA, self._levels.count),
         }
 
@@ -145,42 +146,53 @@ class Budget(Defence):
         return {"painter": torch.optim.Adam(nets["painter"].parameters(), lr=self.learning_rate)}
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
-        """`accuracy` (cross-entropy, as DAPter's L_acc), `rate` and `taught` in bits, and `loss`.
+        """`accuracy` (cross-entropy, as DAPter's L_acc), `rate` in bits, in training also `taught`, and `loss`.
 
-        In training the stamps are drawn, and `rate` is R, `taught` T. In use `rate` is the code length given the
-        answer; `loss` then compares epochs at equal budget: accuracy, plus 1 for every time it exceeds the budget.
+        In training `accuracy` is that of drawn stamps, `rate` is R, `taught` T. In use `rate` is the code length given
+        the answer; `loss` then compares epochs at equal budget: accuracy, plus 1 for every time it exceeds the budget.
         """
         return self._named(self._see(batch, service))
 
     def _named(self, seen: "_Seen") -> dict[str, Tensor]:
         excess = F.relu(self._levels.overrun(seen.rate, seen.budgets) - 1).mean()
-        rate, taught = seen.rate.mean(), seen.taught.mean()
-        return {"loss": seen.accuracy + excess, "accuracy": seen.accuracy, "rate": rate, "taught": taught}
+        found = {"loss": seen.accuracy + excess, "accuracy": seen.accuracy, "rate": seen.rate.mean()}
+        return found if seen.taught is None else {**found, "taught": seen.taught.mean()}
 
     def _see(self, batch: Batch, service: Service) -> "_Seen":
-        prior, sizes = self._prior, self._given(sizes_of(service))
+        prior, sizes, images = self._prior, sizes_of(service), batch.images
+        given = self._given(sizes)
         if not prior.started:
-            prior.start(first_stamps(self._painter, service, sizes, batch.images[:1]))
-        wanted, budgets = self._wanted(batch, service), self._budgets(batch.images)
+            first = search_stamps if self.grid > 1 else teach_stamps
+            prior.start(first(self._painter, service, given, images[:1]))
+        wanted, budgets = self._wanted(batch, service), self._budgets(images)
+        mix = self._levels.mix(budgets)
         with self.learner.autocast():
-            pixels, logits = self.learner.net("painter")(batch.images, self._condition(budgets))
-            if self.learner.nets.training:
-                odd = torch.arange(len(pixels), device=pixels.device)[:, None, None, None] % 2 == 1
-                pixels = torch.where(odd, halve_chroma(pixels), pixels)
-            answer = service.logits(round_to_levels(pixels))
-        row, mix = joint(wanted, sizes), self._levels.mix(budgets)
-        taught = -(prior.expected(row, mix) * logits.log_softmax(dim=2)).sum(dim=(1, 2)) / math.log(2)
-        if self.learner.nets.training:
-            rate = prior(logits.softmax(dim=2), row, mix)
-        else:
-            rate = prior(one_hot(logits.argmax(dim=2), self.alphabet), joint(answer, sizes), mix)
-        return _Seen(accuracy(answer, wanted), rate, taught, logits, budgets)
+            scores = self.learner.net("painter")(images, self._condition(budgets))
+            if not self.learner.nets.training:
+                stamps = scores.stamps.argmax(dim=2)
+                answer = self._answer(self._painter.flipped(stamps), images, service)
+                rate = prior(one_hot(stamps, self.alphabet), joint(answer, given), mix)
+                return _Seen(accuracy(answer, wanted), rate, None, scores.stamps, budgets)
+            row = joint(wanted, given)
+            if self.grid == 1:
+                found = exactly(self._painter, service, scores, images, together(wanted, sizes))
+            else:
+                found = drawn(self._painter, service, scores.stamps, images, wanted, prior.expected(row, mix))
+        return _Seen(found[0], prior(scores.stamps.softmax(dim=2), row, mix), found[1], scores.stamps, budgets)
+
+    def _answer(self, stamps: Tensor, like: Tensor, service: Service) -> Mapping[str, Tensor]:
+        """What the service answers to stamps painted as in use: logits (N, classes) of each target."""
+        if self.grid > 1:
+            return service.logits(round_to_levels(self._painter.paint(stamps, like)))
+        each = answers_to_each(self._painter, service, like)
+        return {name: values[stamps[:, 0]] for name, values in each.items()}
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """One step of Adam; then the prior and the price follow what the payloads would be in use."""
         seen = self._see(batch, service)
+        assert seen.taught is not None
         losses, beta = self._named(seen), self._prior.beta(self._levels.mix(seen.budgets))
-        least = self.taught if self.given is None and self.budget_bits_range is None else 0.0
+        least = self.taught if self.grid == 1 or (self.given is None and self.budget_bits_range is None) else 0.0
         priced = beta * seen.rate + beta.clamp(min=least) * seen.taught
         self.learner.descend(seen.accuracy + priced.mean(), "painter")
         n = len(batch.images)
@@ -197,9 +209,8 @@ class Budget(Defence):
         The prior moves only as far as the answer is learned (cross-entropy below that of a guess): while the painter
         cannot tell the answers apart, following it would make their rows equal, and equal they would stay.
         """
-        painter = self._painter
         with self.learner.autocast():
-            answer = service.logits(round_to_levels(painter.paint(painter.flipped(stamps), batch.images)))
+            answer = self._answer(self._painter.flipped(stamps), batch.images, service)
         chance = sum(math.log(size) for size in sizes_of(service).values())
         learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
         given, choice = joint(answer, self._given(sizes_of(service))), one_hot(stamps, self.alphabet)
@@ -300,13 +311,14 @@ class _Seen(NamedTuple):
 
     Attributes:
         accuracy: cross-entropy of the answer, a scalar.
-        rate, taught: R and T of each image in bits, (N,).
+        rate: R of each image in bits, (N,); in use, its code length.
+        taught: T of each image in bits, (N,); None in use.
         logits: of the painter, (N, cells, K).
         budgets: of each image, (N,).
     """
 
     accuracy: Tensor
     rate: Tensor
-    taught: Tensor
+    taught: Tensor | None
     logits: Tensor
     budgets: Tensor

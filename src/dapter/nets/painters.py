@@ -6,7 +6,7 @@ arithmetic, so that nothing but the choice of stamps depends on the image.
 """
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,17 +14,24 @@ from torch import Tensor, nn
 
 from dapter.nets.converters import Film
 
+SHARPNESS = 20.0
+"""Of the choice of one stamp in training: a stamp e times as likely as another fits better by 1/20 nat."""
 
-class Painted(NamedTuple):
-    """What a painter gives.
+
+LOYAL = 100.0
+"""In nats: above any price, so that no payload says another answer than the painter's own."""
+
+
+class Scores(NamedTuple):
+    """What a painter thinks of an image.
 
     Attributes:
-        pixels: float (N, 3, H, W) in [0, 1].
-        logits: of the stamps of each cell, float32 (N, cells, K).
+        stamps: score of each stamp in each cell, float32 (N, cells, K).
+        answers: of a payload of one stamp, what the painter itself would answer: logits, float32 (N, answers).
     """
 
-    pixels: Tensor
-    logits: Tensor
+    stamps: Tensor
+    answers: Tensor | None = None
 
 
 def flat_stamps(levels: int) -> Tensor:
@@ -34,19 +41,20 @@ def flat_stamps(levels: int) -> Tensor:
 
 
 class Painter(nn.Module):
-    """Chooses a stamp for each cell and paints them.
+    """Chooses a stamp for each cell, the one of the highest score, and paints them.
 
-    In training the choice is drawn by straight-through Gumbel-softmax at temperature 1 (Jang et al., ICLR 2017;
-    Maddison et al., ICLR 2017); otherwise it is the most likely one. Flips, as those of `dapter.stamps.flip`, come from
-    torch's global generator here, so that a training resumes as it was; what leaves a device is drawn elsewhere.
+    Flips, as those of `dapter.stamps.flip`, come from torch's global generator here, so that a training resumes as it
+    was; what leaves a device is drawn elsewhere.
 
     Args:
         grid: cells on a side.
         alphabet: how many stamps, K; for flat ones the cube of a number of levels.
         patch: pixels on a side of a learned stamp; None: flat colours, fixed.
         width: channels of the first convolution.
-        conditioned: whether it takes a condition, such as a budget, which changes every block (FiLM).
+        conditioned: whether it takes a condition, such as a budget, which changes every block (FiLM), or, of one cell,
+            the price of each stamp.
         flip: probability with which a cell's stamp is replaced by one drawn from the alphabet.
+        answers: how many a service can give, for a payload of one cell; None: as many as the weights that are loaded.
     """
 
     def __init__(
@@ -57,6 +65,7 @@ class Painter(nn.Module):
         width: int,
         conditioned: bool = False,
         flip: float = 0.0,
+        answers: int | None = None,
     ) -> None:
         super().__init__()
         self.grid, self.size, self.flip = grid, alphabet, flip
@@ -68,26 +77,45 @@ class Painter(nn.Module):
         w = width
         shape = [(3, w, 1), (w, 2 * w, 2), (2 * w, 4 * w, 2), (4 * w, 4 * w, 1), (4 * w, 8 * w, 2)]
         self.features = nn.Sequential(*(_block(inside, outside, stride) for inside, outside, stride in shape))
-        self.near = nn.Conv2d(8 * w, alphabet, 1)
-        self.far = nn.Sequential(nn.Linear(8 * w, 8 * w), nn.ReLU(), nn.Linear(8 * w, alphabet * grid**2))
-        self.film = Film([outside for _, outside, _ in shape]) if conditioned else None
+        if grid == 1:
+            self.nearest = Nearest(8 * w, answers, alphabet, conditioned)
+        else:
+            self.near = nn.Conv2d(8 * w, alphabet, 1)
+            self.far = nn.Sequential(nn.Linear(8 * w, 8 * w), nn.ReLU(), nn.Linear(8 * w, alphabet * grid**2))
+        self.film = Film([outside for _, outside, _ in shape]) if conditioned and grid > 1 else None
 
-    def forward(self, images: Tensor, condition: Tensor | None = None) -> Painted:
-        """Paint.
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Scores:
+        """Score each cell's stamps: from the image there, and from all of it.
 
         Args:
             images: float (N, 3, H, W) in [0, 1].
             condition: (N,), for a conditioned painter only.
         """
-        logits = self.logits(images, condition)
-        if not self.training:
-            return Painted(self.paint(self.flipped(logits.argmax(dim=2)), images), logits)
+        features = images * 2 - 1
+        film = itertools.repeat(None) if self.film is None or condition is None else self.film(condition)
+        for block, change in zip(self.features, film, strict=False):
+            features = block(features)
+            if change is not None:
+                features = features * (1 + change[0]) + change[1]
+        mean = features.mean(dim=(2, 3))
+        if self.grid == 1:
+            found: Scores = self.nearest(mean, condition)
+            return found
+        near = self.near(_pool(features, self.grid)).flatten(2)
+        far = self.far(mean).view(len(images), self.size, -1)
+        return Scores((near.float() + far.float()).transpose(1, 2))
+
+    def drawn(self, logits: Tensor, like: Tensor) -> Tensor:
+        """Stamps drawn from their scores, painted, (N, 3, H, W) in [0, 1]; gradients reach the scores.
+
+        By straight-through Gumbel-softmax at temperature 1 (Jang et al., ICLR 2017; Maddison et al., ICLR 2017).
+        """
         choice = F.gumbel_softmax(logits, tau=1.0, hard=True, dim=2)
         if self.flip:
             chosen = choice.argmax(dim=2)
             shown = self.flipped(chosen)
             choice = torch.where((shown == chosen)[:, :, None], choice, F.one_hot(shown, self.size).to(choice.dtype))
-        return Painted(self._paint(choice, images), logits)
+        return self._paint(choice, like)
 
     def flipped(self, indices: Tensor) -> Tensor:
         """Stamps, int64 (N, cells), each replaced with probability `flip` by one drawn evenly from the alphabet."""
@@ -95,19 +123,6 @@ class Painter(nn.Module):
             return indices
         kept = torch.rand(indices.shape, device=indices.device) >= self.flip
         return torch.where(kept, indices, torch.randint_like(indices, self.size))
-
-    def logits(self, images: Tensor, condition: Tensor | None = None) -> Tensor:
-        """Scores of each cell's stamps, float32 (N, cells, K): from the image there, and from all of it."""
-        features = images * 2 - 1
-        film = itertools.repeat(None) if self.film is None or condition is None else self.film(condition)
-        for block, change in zip(self.features, film, strict=False):
-            features = block(features)
-            if change is not None:
-                features = features * (1 + change[0]) + change[1]
-        near = self.near(_pool(features, self.grid)).flatten(2)
-        far = self.far(features.mean(dim=(2, 3))).view(len(images), self.size, -1)
-        scores: Tensor = (near.float() + far.float()).transpose(1, 2)
-        return scores
 
     def alphabet(self) -> Tensor:
         """The stamps, float32 (K, 3, s, s) in [0, 1]."""
@@ -125,6 +140,63 @@ class Painter(nn.Module):
         grids = choice.transpose(1, 2).reshape(-1, self.size, self.grid, self.grid)
         cells = grids[:, :, None, :, None, :, None] * stamps[None, :, :, None, :, None, :]
         return _enlarge(cells.sum(dim=1), like)
+
+
+class Nearest(nn.Module):
+    """Scores each stamp by how well what it says fits what the painter itself would answer.
+
+    Entropy-constrained vector quantisation (Chou, Lookabaugh & Gray, IEEE TASSP 1989) of the painter's own answer: the
+    highest score is that of the least cross-entropy with what a stamp says, plus its price, of all stamps to which the
+    likeliest answer is the painter's own. Through the scores only the price is learned: the painter's own answer learns
+    from the labels, undisturbed by the choice of stamps.
+
+    Attributes:
+        says: logarithm of the probability of each joint answer to each stamp, float32 (K, answers).
+        given: to which of the answers beyond which bits are counted each joint answer belongs, one-hot (answers, G).
+
+    Args:
+        features: how many there are of an image.
+        answers: how many joint answers there are; None: as many as the weights that are loaded have.
+        alphabet: how many stamps.
+        conditioned: whether the price of each stamp depends on a condition.
+    """
+
+    says: Tensor
+    given: Tensor
+
+    def __init__(self, features: int, answers: int | None, alphabet: int, conditioned: bool) -> None:
+        super().__init__()
+        self.any_answers, answers = answers is None, answers or 1
+        self.guess = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, answers))
+        self.price = nn.Parameter(torch.zeros(1 + conditioned, alphabet))
+        self.register_buffer("says", torch.full((alphabet, answers), 1 / answers).log())
+        self.register_buffer("given", torch.eye(answers))
+
+    def forward(self, features: Tensor, condition: Tensor | None) -> Scores:
+        """Score the stamps, and give the painter's own answer.
+
+        Args:
+            features: (N, features).
+            condition: (N,), if conditioned.
+        """
+        answers = self.guess(features).float()
+        own = answers.detach().softmax(dim=1)
+        price = self.price[0] if condition is None else self.price[0] + condition[:, None] * self.price[1]
+        loyal = _likeliest(own @ self.given) @ _likeliest(self.says.exp() @ self.given).T
+        fit = own @ self.says.T - price + LOYAL * loyal
+        return Scores(SHARPNESS * fit[:, None], answers)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if self.any_answers and f"{prefix}says" in state:
+            for name in ("says", "given"):
+                setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
+            self.guess[2] = nn.Linear(self.guess[2].in_features, len(self.given))
+        super()._load_from_state_dict(state, prefix, *rest)
+
+
+def _likeliest(chances: Tensor) -> Tensor:
+    """1 where a row (N, classes) is highest, else 0."""
+    return (chances == chances.amax(dim=1, keepdim=True)).to(chances.dtype)
 
 
 def _enlarge(cells: Tensor, like: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ FLOOR = 1e-3
 """Share of the uniform distribution in every prior: no stamp costs more than about log2(K / FLOOR) bits."""
 
 FIRST_SHARE = 0.9
-"""The probability that a prior gives at first to the stamps that it starts from."""
+"""Share of the distribution that a prior starts from in what it expects at first; the rest is even."""
 
 
 class Prior(nn.Module):
@@ -46,9 +46,8 @@ class Prior(nn.Module):
         self.register_buffer("log_beta", torch.full(() if levels == 1 else (levels,), beta).log())
 
     def start(self, stamps: Tensor) -> None:
-        """Expect of each answer these stamps, int64 (answers, cells)."""
-        others = (1 - FIRST_SHARE) / (self.table.shape[2] - 1)
-        self.table.fill_(others).scatter_(2, stamps.repeat(self.levels, 1)[:, :, None], FIRST_SHARE)
+        """Expect of each answer stamps of these distributions, float32 (answers, cells, K)."""
+        self.table.copy_(FIRST_SHARE * stamps.repeat(self.levels, 1, 1) + (1 - FIRST_SHARE) / self.table.shape[2])
         self.started.fill_(True)
 
     def expected(self, answer: Tensor, mix: Tensor) -> Tensor:

@@ -1,0 +1,83 @@
+"""What training sees of a budget converter's payloads: how far they say the wanted answer, from the painter's scores.
+
+Where a payload is one stamp, the service is asked once about each stamp and averages over the draw are exact; where it
+is several, the stamps are drawn and the service sees each payload.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dapter.defences import round_to_levels
+from dapter.defences._answers import accuracy, sizes_of, together
+from dapter.defences._wire import halve_chroma
+from dapter.nets.painters import Painter, Scores
+from dapter.service.classifier import Service
+
+LEAST = 1e-12
+
+
+def answers_to_each(painter: Painter, service: Service, like: Tensor) -> dict[str, Tensor]:
+    """What the service answers to each payload of one stamp: logits, float32 (K, classes) of each target.
+
+    Args:
+        like: images of the size and on the device of what is painted.
+    """
+    return service.logits(round_to_levels(painter.paint(torch.arange(painter.size)[:, None], like[:1])))
+
+
+def says_of_each(painter: Painter, service: Service, like: Tensor) -> Tensor:
+    """What each payload of one stamp says: logarithm of the probability of each joint answer, float32 (K, answers).
+
+    The mean of the picture as it is and with halved chroma, as JPEG and WebP show it.
+    """
+    clean = painter.paint(torch.arange(painter.size)[:, None], like[:1])
+    logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
+    chances = {name: values.float().softmax(dim=1) for name, values in logits.items()}
+    found = together(chances, sizes_of(service)).clamp(min=LEAST).log()
+    return found.view(2, painter.size, -1).mean(dim=0)
+
+
+def exactly(painter: Painter, service: Service, scores: Scores, like: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """L_acc, a scalar, and T, in bits (N,), of payloads of one stamp; the painter learns what its stamps say now.
+
+    L_acc is the expected cross-entropy over the draw; T that of the painter's own answer.
+
+    Args:
+        scores: of the painter.
+        like: images of the size and on the device of what is painted.
+        wanted: probability of each joint answer, (N, answers).
+    """
+    assert scores.answers is not None
+    says = says_of_each(painter, service, like)
+    painter.nearest.says.copy_(says.detach())
+    chances = scores.stamps[:, 0].softmax(dim=1) * (1 - painter.flip) + painter.flip / painter.size
+    costs = -(wanted @ says.T)
+    taught = F.cross_entropy(scores.answers, wanted, reduction="none") / math.log(2)
+    return (chances * costs).sum(dim=1).mean(), taught
+
+
+def drawn(
+    painter: Painter,
+    service: Service,
+    logits: Tensor,
+    like: Tensor,
+    wanted: Mapping[str, Tensor],
+    expected: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """L_acc, a scalar, and T, in bits (N,), of payloads of several stamps, half of them with halved chroma.
+
+    T is the cross-entropy of the painter's distribution with the `expected` one, (N, cells, K).
+    """
+    pixels = painter.drawn(logits, like)
+    odd = torch.arange(len(pixels), device=pixels.device)[:, None, None, None] % 2 == 1
+    answer = service.logits(round_to_levels(torch.where(odd, halve_chroma(pixels), pixels)))
+    return accuracy(answer, wanted), mirrored(logits, expected)
+
+
+def mirrored(logits: Tensor, expected: Tensor) -> Tensor:
+    """Cross-entropy of the painter's distribution with an expected one, in bits over all cells, (N,)."""
+    return -(expected * logits.log_softmax(dim=2)).sum(dim=(1, 2)) / math.log(2)
