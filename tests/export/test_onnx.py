@@ -12,18 +12,21 @@ from dapter.errors import CheckFailed
 from dapter.export import Evidence, Subject
 from dapter.export.onnx import Onnx
 from dapter.exporting import subject_of
+from dapter.nets.painters import Nearest
 from dapter.runner import Converter
 from dapter.verify.graphs import graph_faults
-from helpers import draw
+from helpers import draw, make_service
 
 
 def untrained(name, data, **settings):
-    """A converter whose normalisations are none of the identity's."""
-    defence = build_defence(name, settings).setup(1)
+    """A converter whose normalisations are none of the identity's, and whose stamps say something."""
+    defence = build_defence(name, settings).setup(1, make_service(*data.targets))
     for part in defence.learner.nets.modules():
         if isinstance(part, nn.BatchNorm2d):
             nn.init.uniform_(part.running_mean, -0.5, 0.5)
             nn.init.uniform_(part.running_var, 0.5, 2)
+        if isinstance(part, Nearest):
+            nn.init.normal_(part.says)
     return subject_of(defence, data)
 
 
@@ -67,8 +70,10 @@ def evidence(service, data):
     ("name", "settings"),
     [
         ("dapter", {"net": "fast", "width": 4, "lam_range": [0.2, 0.9], "lam": 0.5}),
-        ("budget", {"width": 2, "stamps": "learned", "alphabet": 32, "budget_bits": 8.0}),
-        ("budget", {"width": 2, "budget_bits_range": [1.0, 16.0]}),
+        ("budget", {"width": 2}),
+        ("budget", {"width": 2, "budget_bits_range": [0.5, 2.0]}),
+        ("budget", {"width": 2, "grid": 4, "alphabet": 32, "budget_bits": 8.0}),
+        ("budget", {"width": 2, "grid": 4, "stamps": "flat", "alphabet": 27, "budget_bits_range": [1.0, 16.0]}),
     ],
 )
 def test_every_kind_of_converter_passes_the_rules_of_a_release(name, settings, data, tmp_path):
@@ -100,7 +105,7 @@ def test_float16_and_int8_keep_the_answer(paler, evidence, tmp_path):
 
 def test_stamps_keep_their_colours_in_float16(data, evidence, tmp_path):
     """The hard bound of the budget holds for every file: no other colour than the alphabet's."""
-    subject = untrained("budget", data, width=2, stamps="learned", alphabet=32, budget_bits=8.0)
+    subject = untrained("budget", data, width=2, grid=4, alphabet=32, budget_bits=8.0)
     Onnx().write(subject, tmp_path / "half.onnx", "float16", (16, 16), evidence.train[:0])
     found = Onnx().open(tmp_path / "half.onnx")(evidence.val.images[:50], None)
     colours = {tuple(pixel) for pixel in subject.protect(evidence.val.images, None).reshape(-1, 3).tolist()}

@@ -23,7 +23,14 @@ from helpers import PLAN
 from releases.make import keys, make_release
 from upstream import Upstream, answer
 
-SETTINGS = {"width": 2, "grid": 2, "budget_bits": 2.0, "budget_bits_range": (0.5, 8.0)}
+SETTINGS = {
+    "width": 2,
+    "grid": 2,
+    "stamps": "flat",
+    "alphabet": 27,
+    "budget_bits": 2.0,
+    "budget_bits_range": (0.5, 8.0),
+}
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def release(tmp_path_factory):
     """A release of an untrained budget converter that publishes its stamps; and one that does not."""
     folder = tmp_path_factory.mktemp("release")
     private, public = keys(folder)
-    budget = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(3)
+    budget = build_defence("budget", {"width": 2, "grid": 4, "alphabet": 5, "patch": 2}).setup(3)
     Onnx().write(subject_of(budget, make_data(size=32)), folder / "budget.onnx", "float32", SIZE, np.zeros(0))
     manifest = {**make_manifest(), "budget_bits": 16 * np.log2(5)}
     contents = make_contents(manifest, (folder / "budget.onnx").read_bytes())
@@ -205,7 +205,7 @@ def test_packing_needs_published_stamps_of_this_size(release, upstream):
 @pytest.mark.parametrize("packed", [True, False])
 def test_a_payload_that_is_no_stamps_does_not_leave(release, upstream, tmp_path, packed):
     """A release whose graph is not that of its stamps: nothing is sent, packed or not."""
-    other = build_defence("budget", {"width": 2, "stamps": "learned", "alphabet": 5, "patch": 2}).setup(4)
+    other = build_defence("budget", {"width": 2, "grid": 4, "alphabet": 5, "patch": 2}).setup(4)
     wrong = {**release.contents, "stamps.json": other.published().to_json(SIZE).encode()}
     made = make_release(tmp_path / "wrong", release.private, manifest=release.manifest, contents=wrong)
     with (
