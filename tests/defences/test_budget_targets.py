@@ -15,6 +15,7 @@ from dapter.train import load_defence, train
 from helpers import PLAN, make_data
 
 SETTINGS = {"width": 4, "grid": 2, "stamps": "flat", "alphabet": 27}
+KINDS = {"several cells": SETTINGS, "one cell": {"width": 4}}
 COARSE, FINE = ("blue", "red"), ("dark blue", "light blue", "dark red", "light red")
 
 
@@ -55,12 +56,12 @@ def service():
     return Service(Classifier(Tint(fine=False), "coarse", COARSE), Classifier(Tint(fine=True), "fine", FINE))
 
 
-@pytest.fixture
-def trained(data, service, tmp_path):
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def trained(request, data, service, tmp_path):
     """Train, and give the share of right answers and the figures."""
 
     def call(epochs, **settings):
-        run = train(Budget(**SETTINGS, **settings), service, data, replace(PLAN, epochs=epochs), root=tmp_path)
+        run = train(Budget(**request.param, **settings), service, data, replace(PLAN, epochs=epochs), root=tmp_path)
         split, defence = data.splits["test"], load_defence(run)
         payload = defence.protect(split.images)
         answer = service.answer(payload)

@@ -53,7 +53,7 @@ def exactly(painter: Painter, service: Service, scores: Scores, like: Tensor, wa
     """
     assert scores.answers is not None
     says = says_of_each(painter, service, like)
-    painter.nearest.says.copy_(says.detach())
+    painter.nearest.hear(says)
     chances = scores.stamps[:, 0].softmax(dim=1) * (1 - painter.flip) + painter.flip / painter.size
     costs = -(wanted @ says.T)
     taught = F.cross_entropy(scores.answers, wanted, reduction="none") / math.log(2)

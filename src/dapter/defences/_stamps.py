@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dapter.defences import round_to_levels
-from dapter.defences._answers import every, joint, one_hot, sizes_of
-from dapter.defences._seen import answers_to_each, says_of_each
+from dapter.defences._answers import every, one_hot, sizes_of
+from dapter.defences._seen import says_of_each
 from dapter.defences._wire import halve_chroma
 from dapter.errors import UsageError
 from dapter.nets.painters import Painter
@@ -24,9 +24,6 @@ SWEEPS = 3
 TEACHING_STEPS = 300
 TEACHING_RATE = 0.1
 """Of Adam, for stamps that are taught what to say."""
-
-NEVER = 1e-3
-"""How much less, at first, a stamp is expected of an answer that it does not say; of one that none says, all alike."""
 
 
 @torch.no_grad()
@@ -88,7 +85,7 @@ def teach_stamps(painter: Painter, service: Service, given: Mapping[str, int], l
         like: an image, float (1, 3, H, W), of the size and on the device of what is painted.
 
     Returns:
-        For each joint answer of `given` the stamps that say it, as a distribution, float32 (answers, 1, K).
+        For each joint answer of `given` the first stamp that says it, one-hot, float32 (answers, 1, K).
 
     Raises:
         UsageError: fewer stamps than joint answers.
@@ -108,11 +105,9 @@ def teach_stamps(painter: Painter, service: Service, given: Mapping[str, int], l
         }
         _descend(painter, service, {name: values.to(like.device) for name, values in wanted.items()}, like)
     with torch.no_grad():
-        painter.nearest.given = one_hot(joint(answers, given), math.prod(given.values())).to(like.device)
-        painter.nearest.says.copy_(says_of_each(painter, service, like))
-        found = joint(answers_to_each(painter, service, like), given)
-    each = one_hot(found, math.prod(given.values())) + NEVER
-    return (each / each.sum(dim=0)).T[:, None]
+        painter.nearest.hear(says_of_each(painter, service, like))
+    says_it = painter.nearest.row()[None] == torch.arange(math.prod(given.values()), device=like.device)[:, None]
+    return one_hot(says_it.float().argmax(dim=1), painter.size)[:, None]
 
 
 @torch.enable_grad()

@@ -20,7 +20,7 @@ from dapter import bits
 from dapter.batches import Batch
 from dapter.data import Split
 from dapter.defences import Defence, round_to_levels
-from dapter.defences._answers import accuracy, joint, labels_of, one_hot, sizes_of, together
+from dapter.defences._answers import accuracy, every, joint, labels_of, one_hot, sizes_of, together
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
 from dapter.defences._levels import Client, Levels
 from dapter.defences._price import BETA_RANGE, FIRST_BETA, MOST_BETA, follow
@@ -132,14 +132,20 @@ class Budget(Defence):
         return frozenset() if self.budget_bits_range is None else frozenset({"budget_bits"})
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
-        answers = None if service is None else math.prod(self._given(sizes_of(service)).values())
-        if answers is not None and answers > MOST_ANSWERS:
-            raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
-        all_answers = None if service is None else math.prod(sizes_of(service).values())
+        answers, belongs = None, None
+        if service is not None:
+            sizes = sizes_of(service)
+            given = self._given(sizes)
+            answers = math.prod(given.values())
+            if answers > MOST_ANSWERS:
+                cure = "Cure: a converter for fewer targets"
+                raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. {cure}")
+            belongs = one_hot(joint(every(sizes), given), answers)
         patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_bits_range is not None
+        levels = self._levels.count
         return {
-            "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip, all_answers),
-            "prior": Prior(answers, self.grid**2, self.alphabet, FIRST_BETA, self._levels.count),
+            "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip, belongs, levels),
+            "prior": Prior(answers, self.grid**2, self.alphabet, MOST_BETA if self.grid == 1 else FIRST_BETA, levels),
         }
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
@@ -164,6 +170,7 @@ class Budget(Defence):
         if not prior.started:
             first = search_stamps if self.grid > 1 else teach_stamps
             prior.start(first(self._painter, service, given, images[:1]))
+            self._set_prices()
         wanted, budgets = self._wanted(batch, service), self._budgets(images)
         mix = self._levels.mix(budgets)
         with self.learner.autocast():
@@ -213,10 +220,19 @@ class Budget(Defence):
             answer = self._answer(self._painter.flipped(stamps), batch.images, service)
         chance = sum(math.log(size) for size in sizes_of(service).values())
         learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
-        given, choice = joint(answer, self._given(sizes_of(service))), one_hot(stamps, self.alphabet)
-        most = BETA_RANGE[1] if self.given is None else MOST_BETA
+        sizes = self._given(sizes_of(service))
+        given, choice = joint(answer, sizes), one_hot(stamps, self.alphabet)
+        most = BETA_RANGE[1] if self.grid > 1 and self.given is None else MOST_BETA
         rate = follow(self._prior, self._levels, choice, given, budgets, max(0.0, learned), most)
+        self._set_prices()
         return float(rate.mean())
+
+    @torch.no_grad()
+    def _set_prices(self) -> None:
+        """Tell a painter of one cell what each stamp costs now."""
+        if self.grid == 1:
+            nearest = self._painter.nearest
+            nearest.price.copy_(self._prior.price(nearest.row()))
 
     def _budgets(self, images: Tensor) -> Tensor:
         """The budget of each image (N,): the setting; of a range, drawn, and in validation evenly spread."""

@@ -6,6 +6,7 @@ arithmetic, so that nothing but the choice of stamps depends on the image.
 """
 
 import itertools
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ SHARPNESS = 20.0
 
 LOYAL = 100.0
 """In nats: above any price, so that no payload says another answer than the painter's own."""
+
+UNLIKELY = 1e-3
 
 
 class Scores(NamedTuple):
@@ -54,7 +57,8 @@ class Painter(nn.Module):
         conditioned: whether it takes a condition, such as a budget, which changes every block (FiLM), or, of one cell,
             the price of each stamp.
         flip: probability with which a cell's stamp is replaced by one drawn from the alphabet.
-        answers: how many a service can give, for a payload of one cell; None: as many as the weights that are loaded.
+        given: for a payload of one cell, the attribute of `Nearest`; None: as the weights that are loaded say.
+        levels: how many prices each stamp of a payload of one cell has.
     """
 
     def __init__(
@@ -65,7 +69,8 @@ class Painter(nn.Module):
         width: int,
         conditioned: bool = False,
         flip: float = 0.0,
-        answers: int | None = None,
+        given: Tensor | None = None,
+        levels: int = 1,
     ) -> None:
         super().__init__()
         self.grid, self.size, self.flip = grid, alphabet, flip
@@ -78,7 +83,7 @@ class Painter(nn.Module):
         shape = [(3, w, 1), (w, 2 * w, 2), (2 * w, 4 * w, 2), (4 * w, 4 * w, 1), (4 * w, 8 * w, 2)]
         self.features = nn.Sequential(*(_block(inside, outside, stride) for inside, outside, stride in shape))
         if grid == 1:
-            self.nearest = Nearest(8 * w, answers, alphabet, conditioned)
+            self.nearest = Nearest(8 * w, given, alphabet, levels)
         else:
             self.near = nn.Conv2d(8 * w, alphabet, 1)
             self.far = nn.Sequential(nn.Linear(8 * w, 8 * w), nn.ReLU(), nn.Linear(8 * w, alphabet * grid**2))
@@ -147,44 +152,58 @@ class Nearest(nn.Module):
 
     Entropy-constrained vector quantisation (Chou, Lookabaugh & Gray, IEEE TASSP 1989) of the painter's own answer: the
     highest score is that of the least cross-entropy with what a stamp says, plus its price, of all stamps to which the
-    likeliest answer is the painter's own. Through the scores only the price is learned: the painter's own answer learns
-    from the labels, undisturbed by the choice of stamps.
+    likeliest answer is the painter's own. Nothing is learned through the scores: the painter's own answer learns from
+    the labels, undisturbed by the choice of stamps.
 
     Attributes:
         says: logarithm of the probability of each joint answer to each stamp, float32 (K, answers).
+        price: of each stamp in nats, float32 (levels, K): a row for each of evenly spaced conditions from 0 to 1.
         given: to which of the answers beyond which bits are counted each joint answer belongs, one-hot (answers, G).
 
     Args:
         features: how many there are of an image.
-        answers: how many joint answers there are; None: as many as the weights that are loaded have.
+        given: as the attribute; None: as the weights that are loaded say.
         alphabet: how many stamps.
-        conditioned: whether the price of each stamp depends on a condition.
+        levels: how many prices each stamp has.
     """
 
     says: Tensor
+    price: Tensor
     given: Tensor
 
-    def __init__(self, features: int, answers: int | None, alphabet: int, conditioned: bool) -> None:
+    def __init__(self, features: int, given: Tensor | None, alphabet: int, levels: int) -> None:
         super().__init__()
-        self.any_answers, answers = answers is None, answers or 1
+        self.any_answers = given is None
+        self.register_buffer("given", torch.ones(1, 1) if given is None else given)
+        answers = len(self.given)
         self.guess = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, answers))
-        self.price = nn.Parameter(torch.zeros(1 + conditioned, alphabet))
+        self.register_buffer("price", torch.zeros(levels, alphabet))
         self.register_buffer("says", torch.full((alphabet, answers), 1 / answers).log())
-        self.register_buffer("given", torch.eye(answers))
 
     def forward(self, features: Tensor, condition: Tensor | None) -> Scores:
         """Score the stamps, and give the painter's own answer.
 
         Args:
             features: (N, features).
-            condition: (N,), if conditioned.
+            condition: (N,), where there are several levels.
         """
         answers = self.guess(features).float()
         own = answers.detach().softmax(dim=1)
-        price = self.price[0] if condition is None else self.price[0] + condition[:, None] * self.price[1]
+        price = self.price
+        if condition is not None:
+            places = torch.arange(len(price), device=price.device)
+            price = (1 - (condition[:, None] * (len(price) - 1) - places).abs()).clamp(min=0) @ price
         loyal = _likeliest(own @ self.given) @ _likeliest(self.says.exp() @ self.given).T
         fit = own @ self.says.T - price + LOYAL * loyal
         return Scores(SHARPNESS * fit[:, None], answers)
+
+    def hear(self, says: Tensor) -> None:
+        """Keep what each stamp says now; no answer counts as less likely than `UNLIKELY`, so that prices can decide."""
+        self.says.copy_(says.detach().clamp(min=math.log(UNLIKELY)))
+
+    def row(self) -> Tensor:
+        """The answer, of those given, that each stamp says most likely, int64 (K,)."""
+        return (self.says.exp() @ self.given).argmax(dim=1)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         if self.any_answers and f"{prefix}says" in state:

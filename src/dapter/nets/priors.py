@@ -71,6 +71,15 @@ class Prior(nn.Module):
         """The price of a bit at mixed levels (N, levels): (N,)."""
         return (mix @ self.log_beta.view(-1)).exp()
 
+    def price(self, row: Tensor) -> Tensor:
+        """What each stamp of a payload of one cell costs at each level, in nats, float32 (levels, K).
+
+        Args:
+            row: the answer that counts for each stamp, int64 (K,).
+        """
+        bits = -self._tables()[:, row, 0, torch.arange(len(row), device=row.device)].log2()
+        return self.log_beta.view(-1, 1).exp() * bits
+
     @torch.no_grad()
     def learn(self, choice: Tensor, answer: Tensor, mix: Tensor, rate: float) -> None:
         """Move each answer's distributions towards the mean of the choices (N, cells, K) that got it.
