@@ -8,6 +8,8 @@ import torch
 
 from dapter import bits
 from dapter.batches import batches
+from dapter.defences._answers import one_hot
+from dapter.defences._seen import says_of_each
 from dapter.defences.budget import Budget
 from dapter.errors import UsageError
 from dapter.exporting import subject_of
@@ -71,6 +73,20 @@ def test_figures_with_flips_hold(flipping, service, data):
     assert found["bits_beyond_answer"]["grade"] == "estimated"
     assert found["bits_beyond_answer"]["value"] <= found["capacity_bits"]["value"] < found["budget_bits"]["value"]
     assert found["bits_total"]["high"] > 0
+
+
+def test_one_cell_is_trained_for_its_flips(data, service):
+    """The expectation is over the flips, too."""
+    kept = Budget(width=4, flip=FLIP).setup(0, service)
+    kept.learner.nets.train()
+    batch = next(batches(data.splits["train"], 16, torch.device("cpu")))
+    with torch.no_grad():
+        flipped = kept.losses(batch, service)["accuracy"]
+        wanted = one_hot(batch.labels["colour"], 2)
+        even = -(wanted @ says_of_each(kept._painter, service, batch.images).T).mean()
+        kept._painter.flip = 0.0
+        still = kept.losses(batch, service)["accuracy"]
+    assert float(flipped) == pytest.approx(float((1 - FLIP) * still + FLIP * even), rel=1e-3)
 
 
 def test_in_training_flips_follow_the_seed_of_the_step(data, service):

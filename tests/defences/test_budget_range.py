@@ -13,6 +13,7 @@ from dapter.defences._levels import Levels
 from dapter.defences._price import BETA_RANGE, follow
 from dapter.defences.budget import Budget
 from dapter.errors import UsageError
+from dapter.nets.painters import SHARPNESS, Nearest
 from dapter.nets.priors import Prior
 from dapter.train import load_defence, train
 from helpers import PLAN
@@ -124,6 +125,25 @@ def test_the_budget_is_chosen_when_it_is_used(dialled, data, service):
     images = data.splits["test"].images
     again = with_settings(with_settings(dialled, budget_bits=8.0), budget_bits=2.0)
     assert np.array_equal(again.protect(images).pixels, dialled.protect(images).pixels)
+
+
+def test_one_cell_has_a_range_too(data, service, tmp_path):
+    settings = {"width": 4, "budget_bits": 1.0, "budget_bits_range": (0.2, 2.0)}
+    kept = load_defence(train(Budget(**settings), service, data, replace(PLAN, epochs=30), root=tmp_path))
+    for budget in (0.2, 1.0, 2.0):
+        beyond, hard, right = bits_of(with_settings(kept, budget_bits=budget), data, service)
+        assert beyond <= budget
+        assert hard == 4
+        assert right > 0.9
+
+
+def test_between_two_levels_the_price_of_a_stamp_is_mixed():
+    nearest = Nearest(4, torch.eye(2), 3, levels=2)
+    nearest.price.copy_(torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    features = torch.rand(3, 4)
+    found = nearest(features, torch.tensor([0.0, 0.5, 1.0])).stamps[:, 0] / SHARPNESS
+    paid = (found.amax(dim=1, keepdim=True) - found).tolist()  # all stamps say the same
+    assert paid == pytest.approx(np.array([[0, 1, 2], [0, 0, 0], [2, 1, 0]]), abs=1e-4)
 
 
 def test_the_client_part_takes_the_budget_as_a_second_input(dialled, data):

@@ -6,6 +6,7 @@ is several, the stamps are drawn and the service sees each payload.
 
 import math
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,35 @@ from dapter.nets.painters import Painter, Scores
 from dapter.service.classifier import Service
 
 LEAST = 1e-12
+
+
+class Seen(NamedTuple):
+    """A batch, painted and answered.
+
+    Attributes:
+        accuracy: cross-entropy of the answer, a scalar.
+        rate: R of each image in bits, (N,); in use, its code length.
+        taught: T of each image in bits, (N,); None in use.
+        logits: of the painter, (N, cells, K).
+        budgets: of each image, (N,).
+    """
+
+    accuracy: Tensor
+    rate: Tensor
+    taught: Tensor | None
+    logits: Tensor
+    budgets: Tensor
+
+
+def answer_to(stamps: Tensor, painter: Painter, service: Service, like: Tensor) -> dict[str, Tensor]:
+    """What the service answers to stamps, int64 (N, cells), painted as in use: logits (N, classes) of each target.
+
+    Args:
+        like: images of the size and on the device of what is painted.
+    """
+    if painter.grid > 1:
+        return service.logits(round_to_levels(painter.paint(stamps, like)))
+    return {name: values[stamps[:, 0]] for name, values in answers_to_each(painter, service, like).items()}
 
 
 def answers_to_each(painter: Painter, service: Service, like: Tensor) -> dict[str, Tensor]:

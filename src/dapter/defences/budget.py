@@ -2,14 +2,15 @@
 
 Ours. The bound and its proof are in dapter.bits; the rate is that of variational compression (Ballé et al., "End-to-end
 optimized image compression", ICLR 2017) given the answer; its price follows the budget as a Lagrange multiplier does in
-GECO (Rezende & Viola, "Taming VAEs", 2018).
+GECO (Rezende & Viola, "Taming VAEs", 2018). The choice of one stamp is entropy-constrained vector quantisation (Chou,
+Lookabaugh & Gray, IEEE TASSP 1989), from coarse to fine (Rose, "Deterministic annealing", Proc. IEEE 1998).
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -19,12 +20,12 @@ from torch import Tensor, nn
 from dapter import bits
 from dapter.batches import Batch
 from dapter.data import Split
-from dapter.defences import Defence, round_to_levels
+from dapter.defences import Defence
 from dapter.defences._answers import accuracy, every, joint, labels_of, one_hot, sizes_of, together
 from dapter.defences._bounds import bit_figures, image_figures, secret_figures
 from dapter.defences._levels import Client, Levels
 from dapter.defences._price import BETA_RANGE, FIRST_BETA, MOST_BETA, follow
-from dapter.defences._seen import answers_to_each, drawn, exactly
+from dapter.defences._seen import Seen, answer_to, drawn, exactly
 from dapter.defences._stamps import search_stamps, teach_stamps
 from dapter.errors import UsageError
 from dapter.nets.painters import Painter
@@ -43,21 +44,32 @@ MOST_ANSWERS = 256
 
 @dataclass(eq=False)
 class Budget(Defence):
-    """The converter with a hard budget: L = L_acc + beta R + max(beta, taught) T.
+    """The converter with a hard budget.
 
     In use no payload carries more than grid^2 log2(alphabet) bits, whatever training does. Training aims at
     `budget_bits` on average beyond the service's answer to the payload (of several targets: the joint answer, or that
     of those `given`), counted under a published prior over each cell's stamps for each answer; `figures` counts what it
-    reached.
+    reached. The prior and the price of a bit, beta, follow payloads painted as in use, with the service's answers to
+    them: what the bound counts.
 
-    With p the painter's distribution and q the prior of the wanted answer, in bits over all cells:
-    R = cross-entropy(p, q) makes the code short. T = cross-entropy(q, p), its mirror, teaches the painter at once
-    which answer to write; without it nothing is learned before the price bites, and the payload ends up constant. Its
-    gradient reaches the painter past the draw of the stamps and the service: of it most of the answer is learned.
-    The prior starts from stamps that make the service give each answer, found by a search, so that training goes from
-    payloads that say the answer only to those that say as much more as the budget allows. Both the prior and the
-    price beta follow payloads painted as in use, with the service's answers to them: what the bound counts. Half of
-    the pictures are trained on as JPEG and WebP would show them, so that the answer survives the wire.
+    *One cell*, as by default: the payload is one of `alphabet` pictures. They are first taught, through the frozen
+    service, to make it give each answer, from as sure as can be to hardly. The painter learns to answer as a classifier
+    does (T, its cross-entropy). Of the stamps to which the service gives that answer it shows the one that says best
+    how sure it is: least cross-entropy with its own answer plus beta times the bits that the prior charges. The stamps
+    move to lower L_acc, the cross-entropy of the service's answer. As the service is asked about each stamp, not about
+    each image, all averages over the choice are exact. Beta starts high, with one stamp an answer, and falls as far as
+    the budget allows.
+
+    *Several cells*: L = L_acc + beta R + max(beta, taught) T. With p the painter's distribution and q the prior of the
+    wanted answer, in bits over all cells: R = cross-entropy(p, q) makes the code short. T = cross-entropy(q, p), its
+    mirror, teaches the painter at once which answer to write; without it nothing is learned before the price bites, and
+    the payload ends up constant. Its gradient reaches the painter past the draw of the stamps and the service: of it
+    most of the answer is learned. The prior starts from stamps that make the service give each answer, found by a
+    search, so that training goes from payloads that say the answer only to those that say as much more as the budget
+    allows.
+
+    Either way half of what the service sees in training is as JPEG and WebP show it, so that the answer survives the
+    wire.
 
     With `flip`, a payload is randomised response (Warner, 1965) to whatever the painter chose, drawn from the operating
     system's randomness: many payloads of one person together tell no more than dapter.bits says. The rate is then that
@@ -68,8 +80,9 @@ class Budget(Defence):
         budget_bits_range: (low, high) trains one converter for all budgets between, each image with one of its own,
             evenly on a logarithmic scale; `budget_bits` then chooses at use time. The hard budget is the same for all.
         grid: cells on a side.
-        stamps: `flat` colours, or patches that are `learned`.
-        alphabet: how many stamps; of flat ones the cube of a number of levels, 27: three a channel.
+        stamps: patches that are `learned`, or `flat` colours.
+        alphabet: how many stamps; of one cell at least as many as joint answers; of flat ones the cube of a number of
+            levels, 27: three a channel.
         patch: pixels on a side of a learned stamp.
         width: channels of the painter's first layer.
         labels: train on the labels of the `data`, or towards the `service`'s own answers to the originals, with
@@ -77,8 +90,8 @@ class Budget(Defence):
         given: targets beyond whose answer bits are counted; None: all that the service answers. Of a hierarchy the
             coarse target: a small budget then leaves room for the coarse answer only, a larger one for the fine one.
         flip: probability with which a cell shows, instead of what was chosen, a stamp drawn evenly from the alphabet.
-        taught: the least weight of a bit of T, where beta is below it. Of a range of budgets, and with `given`, the
-            weight is beta alone: there larger budgets are for more than the answer that T teaches.
+        taught: the least weight of a bit of T, where beta is below it. Of several cells, for a range of budgets and
+            with `given` the weight is beta alone: there larger budgets are for more than the answer that T teaches.
         learning_rate: of Adam, for the painter.
     """
 
@@ -159,12 +172,12 @@ class Budget(Defence):
         """
         return self._named(self._see(batch, service))
 
-    def _named(self, seen: "_Seen") -> dict[str, Tensor]:
+    def _named(self, seen: Seen) -> dict[str, Tensor]:
         excess = F.relu(self._levels.overrun(seen.rate, seen.budgets) - 1).mean()
         found = {"loss": seen.accuracy + excess, "accuracy": seen.accuracy, "rate": seen.rate.mean()}
         return found if seen.taught is None else {**found, "taught": seen.taught.mean()}
 
-    def _see(self, batch: Batch, service: Service) -> "_Seen":
+    def _see(self, batch: Batch, service: Service) -> Seen:
         prior, sizes, images = self._prior, sizes_of(service), batch.images
         given = self._given(sizes)
         if not prior.started:
@@ -177,22 +190,15 @@ class Budget(Defence):
             scores = self.learner.net("painter")(images, self._condition(budgets))
             if not self.learner.nets.training:
                 stamps = scores.stamps.argmax(dim=2)
-                answer = self._answer(self._painter.flipped(stamps), images, service)
+                answer = answer_to(self._painter.flipped(stamps), self._painter, service, images)
                 rate = prior(one_hot(stamps, self.alphabet), joint(answer, given), mix)
-                return _Seen(accuracy(answer, wanted), rate, None, scores.stamps, budgets)
+                return Seen(accuracy(answer, wanted), rate, None, scores.stamps, budgets)
             row = joint(wanted, given)
             if self.grid == 1:
                 found = exactly(self._painter, service, scores, images, together(wanted, sizes))
             else:
                 found = drawn(self._painter, service, scores.stamps, images, wanted, prior.expected(row, mix))
-        return _Seen(found[0], prior(scores.stamps.softmax(dim=2), row, mix), found[1], scores.stamps, budgets)
-
-    def _answer(self, stamps: Tensor, like: Tensor, service: Service) -> Mapping[str, Tensor]:
-        """What the service answers to stamps painted as in use: logits (N, classes) of each target."""
-        if self.grid > 1:
-            return service.logits(round_to_levels(self._painter.paint(stamps, like)))
-        each = answers_to_each(self._painter, service, like)
-        return {name: values[stamps[:, 0]] for name, values in each.items()}
+        return Seen(found[0], prior(scores.stamps.softmax(dim=2), row, mix), found[1], scores.stamps, budgets)
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """One step of Adam; then the prior and the price follow what the payloads would be in use."""
@@ -217,7 +223,7 @@ class Budget(Defence):
         cannot tell the answers apart, following it would make their rows equal, and equal they would stay.
         """
         with self.learner.autocast():
-            answer = self._answer(self._painter.flipped(stamps), batch.images, service)
+            answer = answer_to(self._painter.flipped(stamps), self._painter, service, batch.images)
         chance = sum(math.log(size) for size in sizes_of(service).values())
         learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
         sizes = self._given(sizes_of(service))
@@ -320,21 +326,3 @@ class Budget(Defence):
         prior = self.learner.nets["prior"]
         assert isinstance(prior, Prior)
         return prior
-
-
-class _Seen(NamedTuple):
-    """A batch, painted and answered.
-
-    Attributes:
-        accuracy: cross-entropy of the answer, a scalar.
-        rate: R of each image in bits, (N,); in use, its code length.
-        taught: T of each image in bits, (N,); None in use.
-        logits: of the painter, (N, cells, K).
-        budgets: of each image, (N,).
-    """
-
-    accuracy: Tensor
-    rate: Tensor
-    taught: Tensor | None
-    logits: Tensor
-    budgets: Tensor

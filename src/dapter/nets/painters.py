@@ -209,7 +209,7 @@ class Nearest(nn.Module):
         if self.any_answers and f"{prefix}says" in state:
             for name in ("says", "given"):
                 setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
-            self.guess[2] = nn.Linear(self.guess[2].in_features, len(self.given))
+            self.guess[2] = nn.Linear(state[f"{prefix}guess.2.weight"].shape[1], len(self.given))
         super()._load_from_state_dict(state, prefix, *rest)
 
 
