@@ -159,6 +159,7 @@ class Nearest(nn.Module):
         says: logarithm of the probability of each joint answer to each stamp, float32 (K, answers).
         price: of each stamp in nats, float32 (levels, K): a row for each of evenly spaced conditions from 0 to 1.
         given: to which of the answers beyond which bits are counted each joint answer belongs, one-hot (answers, G).
+        loyal: 1 where a stamp says one of those given, else 0, float32 (G, K); follows from `says`.
 
     Args:
         features: how many there are of an image.
@@ -169,6 +170,7 @@ class Nearest(nn.Module):
 
     says: Tensor
     price: Tensor
+    loyal: Tensor
     given: Tensor
 
     def __init__(self, features: int, given: Tensor | None, alphabet: int, levels: int) -> None:
@@ -178,6 +180,7 @@ class Nearest(nn.Module):
         answers = len(self.given)
         self.guess = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, answers))
         self.register_buffer("price", torch.zeros(levels, alphabet))
+        self.register_buffer("loyal", torch.ones(self.given.shape[1], alphabet), persistent=False)
         self.register_buffer("says", torch.full((alphabet, answers), 1 / answers).log())
 
     def forward(self, features: Tensor, condition: Tensor | None) -> Scores:
@@ -193,17 +196,21 @@ class Nearest(nn.Module):
         if condition is not None:
             places = torch.arange(len(price), device=price.device)
             price = (1 - (condition[:, None] * (len(price) - 1) - places).abs()).clamp(min=0) @ price
-        loyal = _likeliest(own @ self.given) @ _likeliest(self.says.exp() @ self.given).T
+        loyal = self.loyal.index_select(0, (own @ self.given).argmax(dim=1))
         fit = own @ self.says.T - price + LOYAL * loyal
         return Scores(SHARPNESS * fit[:, None], answers)
 
     def hear(self, says: Tensor) -> None:
         """Keep what each stamp says now; no answer counts as less likely than `UNLIKELY`, so that prices can decide."""
         self.says.copy_(says.detach().clamp(min=math.log(UNLIKELY)))
+        self._set_loyal()
 
     def row(self) -> Tensor:
         """The answer, of those given, that each stamp says most likely, int64 (K,)."""
         return (self.says.exp() @ self.given).argmax(dim=1)
+
+    def _set_loyal(self) -> None:
+        self.loyal = (self.row() == torch.arange(self.given.shape[1], device=self.given.device)[:, None]).float()
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         if self.any_answers and f"{prefix}says" in state:
@@ -211,11 +218,7 @@ class Nearest(nn.Module):
                 setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
             self.guess[2] = nn.Linear(state[f"{prefix}guess.2.weight"].shape[1], len(self.given))
         super()._load_from_state_dict(state, prefix, *rest)
-
-
-def _likeliest(chances: Tensor) -> Tensor:
-    """1 where a row (N, classes) is highest, else 0."""
-    return (chances == chances.amax(dim=1, keepdim=True)).to(chances.dtype)
+        self._set_loyal()
 
 
 def _enlarge(cells: Tensor, like: Tensor) -> Tensor:
