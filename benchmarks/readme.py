@@ -14,6 +14,9 @@ from dapter.types import Measurement
 RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""
 
+SHOWN = {"suite": ", whole suite", "tiles": ", 4 x 4 flat tiles"}
+"""What is said of the converters of a study, if anything."""
+
 Files = Mapping[str, Sequence[Measurement]]
 """The lines of results files, by their names."""
 
@@ -92,7 +95,7 @@ def worst_leaks(audits: Files) -> str:
     for file, found in audits.items():
         for study, entries in studies(found).items():
             for each in variants(entries):
-                name = f"{each.name}{trained(each)}{', whole suite' if study == 'suite' else ''}"
+                name = f"{each.name}{trained(each)}{SHOWN.get(study, '')}"
                 last[file, name] = _row(name, each)
     if not last:
         return ""

@@ -9,6 +9,7 @@ from dapter.types import Measurement
 AUDITS = {
     "lambda": "Every λ: one recogniser and one decoder",
     "budget": "Budget converters: the same two attacks",
+    "tiles": "Budget converters of 4 x 4 flat tiles: the same two attacks",
     "size": "Budget converters of several sizes: the same two attacks",
     "suite": "The whole suite of attacks",
 }
