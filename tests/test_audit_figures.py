@@ -56,7 +56,7 @@ def test_the_frontier_names_defences_dials_and_bits():
     own = next(line for line in bits if line.measure == "agreement")
     bits.append(replace(own, measure="bits_beyond_answer", value=3.2, low=3.1, high=3.3))
     shown = words(frontier_figure(variants([*SWEEP, *bits])))
-    for part in ("dapter", "budget", "λ 0.5", "λ 0.9", "3.2 bits", "worst leak of any secret", "originals"):
+    for part in ("dapter", "budget", "λ 0.5", "λ 0.9", "3.2 bit", "worst leak of any secret", "originals"):
         assert part in shown
     with pytest.raises(UsageError, match="both an accuracy and a leak"):
         frontier_figure([])

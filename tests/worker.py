@@ -16,6 +16,7 @@ from torch import nn
 
 from dapter import loop, runs
 from dapter.data import Split
+from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
 from dapter.loop import Learner, Plan, fit
 from dapter.processes import distributed
@@ -177,6 +178,17 @@ def job_together(root):
     (root / f"rank{rank}.json").write_text(json.dumps(record))
 
 
+def job_budget(root):
+    """Several processes train a budget converter: the weights that each ends with."""
+    with distributed():
+        defence = Budget(width=4, alphabet=4)
+        train.train(defence, make_service(), make_data(), PLAN, root=root)
+        rank = dist.get_rank()
+    weights = {name: value.flatten().tolist() for name, value in defence.learner.nets.state_dict().items()}
+    (root / f"rank{rank}.json").write_text(json.dumps(weights))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    {"killed": job_killed, "sweep": job_sweep, "together": job_together}[sys.argv[1]](Path(sys.argv[2]))
+    jobs = {"killed": job_killed, "sweep": job_sweep, "together": job_together, "budget": job_budget}
+    jobs[sys.argv[1]](Path(sys.argv[2]))

@@ -92,6 +92,13 @@ class Stamps:
             raise CheckFailed("a payload shows more than stamps of the alphabet. Cure: send only what `protect` gives")
         return found
 
+    def merge(self, prior: np.ndarray) -> np.ndarray:
+        """Probabilities of stamps, float (..., K), where those that look the same count as the first of them."""
+        _, first, which = np.unique(self.alphabet, axis=0, return_index=True, return_inverse=True)
+        merged = np.zeros_like(prior)
+        np.add.at(merged, (..., first[which.ravel()]), prior)
+        return merged
+
     def to_json(self, size: tuple[int, int]) -> str:
         """What is published.
 

@@ -108,7 +108,7 @@ _WORDS = {
 TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
 """The measures by which leaks are told, of those that an attack has the first."""
 
-DIALS = {"lam": "λ {}", "budget_bits": "{} bits"}
+DIALS = {"lam": "λ {}", "budget_bits": "{} bit"}
 """The settings that a defence trades accuracy for secrecy with, and how their values are written."""
 
 _COLUMNS = {

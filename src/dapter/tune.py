@@ -209,7 +209,7 @@ def sweep(
     """Train one converter for each λ or budget; several processes or machines, each with the same call, share the work.
 
     Args:
-        values: of λ, or of the budget; by default those of `VALUES`.
+        values: of λ, or of the budget; by default those of `VALUES` up to the hard budget.
         start: a warm start for every one of them; `dapter` then needs no `warm_up`.
         storage: an Optuna storage URL (any RDB for many machines); by default an SQLite file under `root`.
 
@@ -229,7 +229,8 @@ def sweep(
     dial = next((name for name in VALUES if hasattr(defence, name)), None)
     if dial is None:
         raise UsageError(f"{name_of(defence)} has no λ and no budget to sweep. Cure: dapter or budget")
-    tried = list(VALUES[dial] if values is None else values)
+    most = bits.budget_bits(defence.grid**2, defence.alphabet) if isinstance(defence, Budget) else 1.0
+    tried = list([value for value in VALUES[dial] if value <= most] if values is None else values)
     if not tried:
         raise UsageError("a sweep needs values. Cure: give some, such as 0.5 0.7 0.9 for λ")
     plan = plan or Plan()

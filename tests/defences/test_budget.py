@@ -8,9 +8,10 @@ import torch.nn.functional as F
 
 from dapter.batches import batches
 from dapter.cost import multiply_adds
+from dapter.defences import Task
 from dapter.defences._answers import one_hot
 from dapter.defences._price import BETA_RANGE, FIRST_BETA
-from dapter.defences._seen import answers_to_each, exactly
+from dapter.defences._seen import answer_to, exactly
 from dapter.defences._stamps import SURE, find_stamps, teach_stamps
 from dapter.defences._wire import halve_chroma
 from dapter.defences.budget import Budget
@@ -21,7 +22,7 @@ from dapter.nets.painters import Painter
 from dapter.nets.priors import FLOOR, Prior
 from dapter.train import load_defence, train
 from dapter.types import Payload
-from helpers import PLAN, make_data, make_service, without_labels
+from helpers import PLAN, finish, make_data, make_service, start_worker, without_labels
 
 SETTINGS = {"width": 4, "grid": 2, "stamps": "flat", "alphabet": 27, "budget_bits": 2.0}
 ALL = torch.ones(10, 1)  # how much the one level counts for each of up to ten images
@@ -167,15 +168,48 @@ def test_the_stamps_of_one_cell_say_each_answer_from_sure_to_unsure(service):
     kept = defence(service, **ONE)
     like = torch.zeros(1, 3, 16, 16)
     expected = teach_stamps(kept._painter, service, {"colour": 2}, like)
-    said = answers_to_each(kept._painter, service, like)["colour"].softmax(dim=1)
+    said = answer_to(torch.arange(8)[:, None], kept._painter, service, like)["colour"].softmax(dim=1)
     assert said.argmax(dim=1).tolist() == [0, 1] * 4
     sure = said.amax(dim=1).view(4, 2)
     assert sure[0].min() > 0.9
     assert (sure.diff(dim=0) < 0).all()
     assert expected.argmax(dim=2).tolist() == [[0], [1]]
-    few = defence(service, **{**ONE, "alphabet": 3, "budget_bits": 1.0})
     with pytest.raises(UsageError, match="Cure: an alphabet of 4"):
-        teach_stamps(few._painter, make_service("colour", "shape"), {"colour": 2}, like)
+        defence(make_service("colour", "shape"), **{**ONE, "alphabet": 3}, given=("colour",))
+
+
+def test_an_answer_that_no_stamp_says_is_expected_of_none(service):
+    kept = defence(service, **{**ONE, "stamps": "flat"})
+    with torch.no_grad():
+        kept._painter.stamps.fill_(0.5)  # one grey only
+    expected = teach_stamps(kept._painter, service, {"colour": 2}, torch.zeros(1, 3, 16, 16))[:, 0]
+    assert sorted(expected.amax(dim=1).tolist()) == pytest.approx([1 / 8, 1])
+
+
+def test_stamps_that_look_the_same_count_as_one(data, service):
+    kept = defence(service, **ONE)
+    kept.losses(first_batch(data), service)
+    with torch.no_grad():
+        kept._painter.stamps[6] = kept._painter.stamps[2]
+        kept._prior.table.fill_(1e-4).select(2, 6).fill_(0.999)
+    images = data.splits["test"].images
+    payload = Payload(kept.published().paint(np.full((len(images), 1), 6), (16, 16)))
+    figures = kept.figures(data.splits["test"], payload, service.answer(payload))
+    beyond = next(entry for entry in figures if entry["measure"] == "bits_beyond_answer")
+    assert beyond["value"] < 0.01
+
+
+def test_a_warm_start_counts_beyond_the_same_answers(tmp_path):
+    data, service = make_data(("colour", "shape")), make_service("colour", "shape")
+    run = train(Budget(width=4, given=("colour",)), service, data, replace(PLAN, epochs=1), root=tmp_path)
+    with pytest.raises(UsageError, match="cannot start this training"):
+        train(Budget(width=4, given=("shape",)), service, data, PLAN, root=tmp_path, start=run)
+
+
+def test_several_processes_train_the_same_stamps(tmp_path):
+    finish(start_worker("budget", tmp_path, processes=2))
+    one, other = ((tmp_path / f"rank{rank}.json").read_text() for rank in range(2))
+    assert one == other
 
 
 @pytest.mark.parametrize("painted", [{**SETTINGS, **ONE}], indirect=True)
@@ -347,6 +381,13 @@ def test_bfloat16_paints_the_same_exact_levels(data, service):
 def test_settings_that_cannot_work_name_the_cure(settings):
     with pytest.raises(UsageError, match="Cure"):
         Budget(**settings)
+
+
+def test_images_too_small_for_a_stamp_are_refused():
+    data = make_data(size=8)
+    Budget(patch=8).setup(0, make_service(), Task.of(data))
+    with pytest.raises(UsageError, match="8 pixels cannot show 9. Cure"):
+        Budget(patch=9).setup(0, make_service(), Task.of(data))
 
 
 def test_too_many_joint_answers_are_refused(monkeypatch):

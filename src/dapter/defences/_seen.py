@@ -1,7 +1,7 @@
 """What training sees of a budget converter's payloads: how far they say the wanted answer, from the painter's scores.
 
-Where a payload is one stamp, the service is asked once about each stamp and averages over the draw are exact; where it
-is several, the stamps are drawn and the service sees each payload.
+Where a payload is one stamp, the service is asked about each stamp and averages over the draw are exact; where it is
+several, the stamps are drawn and the service sees each payload.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from dapter.defences import round_to_levels
 from dapter.defences._answers import accuracy, sizes_of, together
 from dapter.defences._wire import halve_chroma
-from dapter.nets.painters import Painter, Scores
+from dapter.nets.painters import Painter, Scores, product
 from dapter.service.classifier import Service
 
 LEAST = 1e-12
@@ -47,16 +47,18 @@ def answer_to(stamps: Tensor, painter: Painter, service: Service, like: Tensor) 
     """
     if painter.grid > 1:
         return service.logits(round_to_levels(painter.paint(stamps, like)))
-    return {name: values[stamps[:, 0]] for name, values in answers_to_each(painter, service, like).items()}
+    each = service.logits(round_to_levels(painter.paint(torch.arange(painter.size)[:, None], like[:1])))
+    return {name: values[stamps[:, 0]] for name, values in each.items()}
 
 
-def answers_to_each(painter: Painter, service: Service, like: Tensor) -> dict[str, Tensor]:
-    """What the service answers to each payload of one stamp: logits, float32 (K, classes) of each target.
+def both_views(painter: Painter, service: Service, stamps: Tensor, like: Tensor) -> dict[str, Tensor]:
+    """What the service answers to stamps, int64 (M, cells), as painted and with halved chroma: logits (2 M, classes).
 
     Args:
         like: images of the size and on the device of what is painted.
     """
-    return service.logits(round_to_levels(painter.paint(torch.arange(painter.size)[:, None], like[:1])))
+    clean = painter.paint(stamps, like)
+    return service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
 
 
 def says_of_each(painter: Painter, service: Service, like: Tensor) -> Tensor:
@@ -64,8 +66,7 @@ def says_of_each(painter: Painter, service: Service, like: Tensor) -> Tensor:
 
     The mean of the picture as it is and with halved chroma, as JPEG and WebP show it.
     """
-    clean = painter.paint(torch.arange(painter.size)[:, None], like[:1])
-    logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
+    logits = both_views(painter, service, torch.arange(painter.size)[:, None], like[:1])
     chances = {name: values.float().softmax(dim=1) for name, values in logits.items()}
     found = together(chances, sizes_of(service)).clamp(min=LEAST).log()
     return found.view(2, painter.size, -1).mean(dim=0)
@@ -85,7 +86,7 @@ def exactly(painter: Painter, service: Service, scores: Scores, like: Tensor, wa
     says = says_of_each(painter, service, like)
     painter.nearest.hear(says)
     chances = scores.stamps[:, 0].softmax(dim=1) * (1 - painter.flip) + painter.flip / painter.size
-    costs = -(wanted @ says.T)
+    costs = -product(wanted, says.T)
     taught = F.cross_entropy(scores.answers, wanted, reduction="none") / math.log(2)
     return (chances * costs).sum(dim=1).mean(), taught
 

@@ -8,11 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dapter.defences import round_to_levels
 from dapter.defences._answers import every, one_hot, sizes_of
-from dapter.defences._seen import says_of_each
-from dapter.defences._wire import halve_chroma
-from dapter.errors import UsageError
+from dapter.defences._seen import both_views, says_of_each
 from dapter.nets.painters import Painter
 from dapter.service.classifier import Service
 
@@ -24,6 +21,8 @@ SWEEPS = 3
 TEACHING_STEPS = 300
 TEACHING_RATE = 0.1
 """Of Adam, for stamps that are taught what to say."""
+
+TRIES = 3
 
 
 @torch.no_grad()
@@ -63,8 +62,7 @@ def search_stamps(painter: Painter, service: Service, sizes: Mapping[str, int], 
 
     def search(answer: tuple[int, ...]) -> Tensor:
         def cost(stamps: Tensor) -> Tensor:
-            clean = painter.paint(stamps, like)
-            logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
+            logits = both_views(painter, service, stamps, like)
             each = [-logits[name].log_softmax(dim=1)[:, label] for name, label in zip(sizes, answer, strict=True)]
             return torch.stack(each).sum(dim=0).view(2, -1).amax(dim=0).cpu()
 
@@ -78,36 +76,43 @@ def teach_stamps(painter: Painter, service: Service, given: Mapping[str, int], l
     """Make the stamps of a payload of one cell say, between them, every joint answer, and tell the painter.
 
     The joint answers take turns; what is left of the alphabet says them with less and less confidence, so that a
-    payload can also say how sure it is. Flat stamps stay as they are.
+    payload can also say how sure it is. A first stamp of an answer that fails begins anew, a few times; where it still
+    does, the painter is left without a stamp for that answer. Flat stamps stay as they are.
 
     Args:
         given: the targets beyond whose answer bits are counted, each with its number of classes.
         like: an image, float (1, 3, H, W), of the size and on the device of what is painted.
 
     Returns:
-        For each joint answer of `given` the first stamp that says it, one-hot, float32 (answers, 1, K).
-
-    Raises:
-        UsageError: fewer stamps than joint answers.
+        For each joint answer of `given` the first stamp that says it, one-hot, float32 (answers, 1, K); the even
+        distribution where none does.
     """
-    sizes = sizes_of(service)
-    answers = every(sizes)
-    n = math.prod(sizes.values())
-    if painter.size < n:
-        cure = f"Cure: an alphabet of {n} or more, or a grid of several cells"
-        raise UsageError(f"one of {painter.size} stamps cannot say {n} joint answers. {cure}")
     if painter.learned:
-        said = torch.arange(painter.size) % n
-        doubt = (torch.arange(painter.size) // n) / torch.bincount(said)[said]
-        wanted = {
-            name: torch.lerp(one_hot(answers[name][said], size), torch.tensor(1 / size), doubt[:, None])
-            for name, size in sizes.items()
-        }
-        _descend(painter, service, {name: values.to(like.device) for name, values in wanted.items()}, like)
+        _teach(painter, service, like)
     with torch.no_grad():
         painter.nearest.hear(says_of_each(painter, service, like))
     says_it = painter.nearest.row()[None] == torch.arange(math.prod(given.values()), device=like.device)[:, None]
-    return one_hot(says_it.float().argmax(dim=1), painter.size)[:, None]
+    first = one_hot(says_it.float().argmax(dim=1), painter.size)
+    return torch.where(says_it.any(dim=1, keepdim=True), first, 1 / painter.size)[:, None]
+
+
+def _teach(painter: Painter, service: Service, like: Tensor) -> None:
+    sizes = sizes_of(service)
+    answers = every(sizes)
+    n = math.prod(sizes.values())
+    said = torch.arange(painter.size) % n
+    doubt = (torch.arange(painter.size) // n) / torch.bincount(said)[said]
+    wanted = {
+        name: torch.lerp(one_hot(answers[name][said], size), torch.tensor(1 / size), doubt[:, None]).to(like.device)
+        for name, size in sizes.items()
+    }
+    for _ in range(TRIES):
+        _descend(painter, service, wanted, like)
+        with torch.no_grad():
+            wrong = (says_of_each(painter, service, like).argmax(dim=1) != said.to(like.device))[:n].nonzero()[:, 0]
+            if not len(wrong):
+                return
+            painter.stamps[wrong] = torch.randn_like(painter.stamps[wrong])
 
 
 @torch.enable_grad()
@@ -115,8 +120,7 @@ def _descend(painter: Painter, service: Service, wanted: Mapping[str, Tensor], l
     """Move the stamps until the service gives the wanted distributions, (K, classes), clean and with halved chroma."""
     descent = torch.optim.Adam([painter.stamps], lr=TEACHING_RATE)
     for _ in range(TEACHING_STEPS):
-        clean = painter.paint(torch.arange(painter.size)[:, None], like)
-        logits = service.logits(round_to_levels(torch.cat([clean, halve_chroma(clean)])))
+        logits = both_views(painter, service, torch.arange(painter.size)[:, None], like)
         losses = [F.cross_entropy(logits[name], values.repeat(2, 1)) for name, values in wanted.items()]
         descent.zero_grad()
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What lossy codecs do to a picture of flat stamps, differentiably."""
+"""What lossy codecs do to a picture of stamps, differentiably."""
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -
 def halve_chroma(images: Tensor) -> Tensor:
     """Store colour at half the size and restore it, as JPEG and WebP do (4:2:0): colours bleed over sharp edges.
 
-    Quantisation hardly changes flat stamps and is left out.
+    Quantisation changes pictures of few colours little and is left out.
 
     Args:
         images: float (N, 3, H, W) in [0, 1].

@@ -39,7 +39,8 @@ SHARE = 4
 each level has only some of them."""
 
 MOST_ANSWERS = 256
-"""The prior has a row for each joint answer of all targets, and finding where it starts takes a search a row."""
+"""The prior has a row for each joint answer that counts, and of several cells finding where it starts takes a search
+a row."""
 
 
 @dataclass(eq=False)
@@ -90,7 +91,7 @@ class Budget(Defence):
         given: targets beyond whose answer bits are counted; None: all that the service answers. Of a hierarchy the
             coarse target: a small budget then leaves room for the coarse answer only, a larger one for the fine one.
         flip: probability with which a cell shows, instead of what was chosen, a stamp drawn evenly from the alphabet.
-        taught: the least weight of a bit of T, where beta is below it. Of several cells, for a range of budgets and
+        taught: of several cells, the least weight of a bit of T, where beta is below it. For a range of budgets and
             with `given` the weight is beta alone: there larger budgets are for more than the answer that T teaches.
         learning_rate: of Adam, for the painter.
     """
@@ -145,21 +146,33 @@ class Budget(Defence):
         return frozenset() if self.budget_bits_range is None else frozenset({"budget_bits"})
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
-        answers, belongs = None, None
-        if service is not None:
-            sizes = sizes_of(service)
-            given = self._given(sizes)
-            answers = math.prod(given.values())
-            if answers > MOST_ANSWERS:
-                cure = "Cure: a converter for fewer targets"
-                raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. {cure}")
-            belongs = one_hot(joint(every(sizes), given), answers)
+        answers, belongs = self._rows(service)
+        side = self.grid * (1 if self.stamps == "flat" else self.patch)
+        if self.task is not None and side > min(self.task.image_size):
+            cure = "Cure: larger images, or a smaller patch or grid"
+            raise UsageError(f"images of {min(self.task.image_size)} pixels cannot show {side}. {cure}")
         patch, conditioned = None if self.stamps == "flat" else self.patch, self.budget_bits_range is not None
         levels = self._levels.count
         return {
             "painter": Painter(self.grid, self.alphabet, patch, self.width, conditioned, self.flip, belongs, levels),
             "prior": Prior(answers, self.grid**2, self.alphabet, MOST_BETA if self.grid == 1 else FIRST_BETA, levels),
         }
+
+    def _rows(self, service: Service | None) -> tuple[int | None, Tensor | None]:
+        """How many answers count, and of one cell to which each joint answer belongs; None without a service."""
+        if service is None:
+            return None, None
+        sizes = sizes_of(service)
+        given = self._given(sizes)
+        answers, every_answer = math.prod(given.values()), math.prod(sizes.values())
+        if answers > MOST_ANSWERS:
+            raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
+        if self.grid > 1:
+            return answers, None
+        if every_answer > self.alphabet:
+            cure = f"Cure: an alphabet of {every_answer} or more, or a grid of several cells"
+            raise UsageError(f"one of {self.alphabet} stamps cannot say {every_answer} joint answers. {cure}")
+        return answers, one_hot(joint(every(sizes), given), answers)
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         return {"painter": torch.optim.Adam(nets["painter"].parameters(), lr=self.learning_rate)}
@@ -205,8 +218,11 @@ class Budget(Defence):
         seen = self._see(batch, service)
         assert seen.taught is not None
         losses, beta = self._named(seen), self._prior.beta(self._levels.mix(seen.budgets))
-        least = self.taught if self.grid == 1 or (self.given is None and self.budget_bits_range is None) else 0.0
-        priced = beta * seen.rate + beta.clamp(min=least) * seen.taught
+        if self.grid == 1:
+            priced = seen.taught
+        else:
+            least = self.taught if self.given is None and self.budget_bits_range is None else 0.0
+            priced = beta * seen.rate + beta.clamp(min=least) * seen.taught
         self.learner.descend(seen.accuracy + priced.mean(), "painter")
         n = len(batch.images)
         some = slice(max(1, n // SHARE) if self.budget_bits_range is None else n)
@@ -291,6 +307,7 @@ class Budget(Defence):
         labels = {name: torch.from_numpy(values) for name, values in answer.labels().items()}
         given = joint(labels, self._given({name: values.shape[1] for name, values in answer.logits.items()})).numpy()
         prior = self._prior.probabilities(self._levels.mix(torch.tensor([self.budget_bits]))[0])
+        prior = self.published().merge(prior)
         found = [*bit_figures(stamps, given, prior, self.flip), *image_figures(stamps, given, split.images)]
         for name, values in split.labels.items():
             if name not in labels:

@@ -152,14 +152,14 @@ class Nearest(nn.Module):
 
     Entropy-constrained vector quantisation (Chou, Lookabaugh & Gray, IEEE TASSP 1989) of the painter's own answer: the
     highest score is that of the least cross-entropy with what a stamp says, plus its price, of all stamps to which the
-    likeliest answer is the painter's own. Nothing is learned through the scores: the painter's own answer learns from
-    the labels, undisturbed by the choice of stamps.
+    likeliest answer is the painter's own, if there is one. Nothing is learned through the scores: the painter's own
+    answer learns from the labels, undisturbed by the choice of stamps. What stamps say and cost are kept as all weights
+    are: as running averages.
 
     Attributes:
         says: logarithm of the probability of each joint answer to each stamp, float32 (K, answers).
         price: of each stamp in nats, float32 (levels, K): a row for each of evenly spaced conditions from 0 to 1.
         given: to which of the answers beyond which bits are counted each joint answer belongs, one-hot (answers, G).
-        loyal: 1 where a stamp says one of those given, else 0, float32 (G, K); follows from `says`.
 
     Args:
         features: how many there are of an image.
@@ -170,7 +170,6 @@ class Nearest(nn.Module):
 
     says: Tensor
     price: Tensor
-    loyal: Tensor
     given: Tensor
 
     def __init__(self, features: int, given: Tensor | None, alphabet: int, levels: int) -> None:
@@ -180,7 +179,6 @@ class Nearest(nn.Module):
         answers = len(self.given)
         self.guess = nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, answers))
         self.register_buffer("price", torch.zeros(levels, alphabet))
-        self.register_buffer("loyal", torch.ones(self.given.shape[1], alphabet), persistent=False)
         self.register_buffer("says", torch.full((alphabet, answers), 1 / answers).log())
 
     def forward(self, features: Tensor, condition: Tensor | None) -> Scores:
@@ -195,30 +193,36 @@ class Nearest(nn.Module):
         price = self.price
         if condition is not None:
             places = torch.arange(len(price), device=price.device)
-            price = (1 - (condition[:, None] * (len(price) - 1) - places).abs()).clamp(min=0) @ price
-        loyal = self.loyal.index_select(0, (own @ self.given).argmax(dim=1))
-        fit = own @ self.says.T - price + LOYAL * loyal
+            mix = (1 - (condition[:, None] * (len(price) - 1) - places).abs()).clamp(min=0)
+            price = product(mix, price)
+        others = self.row() != torch.arange(self.given.shape[1], device=price.device)[:, None]
+        disloyal = others.float().index_select(0, product(own, self.given).argmax(dim=1))
+        fit = product(own, self.says.T) - price - LOYAL * disloyal
         return Scores(SHARPNESS * fit[:, None], answers)
 
     def hear(self, says: Tensor) -> None:
         """Keep what each stamp says now; no answer counts as less likely than `UNLIKELY`, so that prices can decide."""
         self.says.copy_(says.detach().clamp(min=math.log(UNLIKELY)))
-        self._set_loyal()
 
     def row(self) -> Tensor:
         """The answer, of those given, that each stamp says most likely, int64 (K,)."""
-        return (self.says.exp() @ self.given).argmax(dim=1)
-
-    def _set_loyal(self) -> None:
-        self.loyal = (self.row() == torch.arange(self.given.shape[1], device=self.given.device)[:, None]).float()
+        return product(self.says.exp(), self.given).argmax(dim=1)
 
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
-        if self.any_answers and f"{prefix}says" in state:
+        given = state.get(f"{prefix}given")
+        if given is not None and self.any_answers:
             for name in ("says", "given"):
-                setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"]))
-            self.guess[2] = nn.Linear(state[f"{prefix}guess.2.weight"].shape[1], len(self.given))
+                setattr(self, name, torch.zeros_like(state[f"{prefix}{name}"], device=self.given.device))
+            inside = state[f"{prefix}guess.2.weight"].shape[1]
+            self.guess[2] = nn.Linear(inside, len(given)).to(self.given.device)
+        elif given is not None and not torch.equal(given.to(self.given.device), self.given):
+            rest[-1].append("bits are counted beyond other answers")
         super()._load_from_state_dict(state, prefix, *rest)
-        self._set_loyal()
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix (N, A) times one (A, K): sums of products, which autocast leaves in float32."""
+    return (left[:, :, None] * right).sum(dim=1)
 
 
 def _enlarge(cells: Tensor, like: Tensor) -> Tensor:
