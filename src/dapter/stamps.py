@@ -95,8 +95,9 @@ class Stamps:
     def merge(self, prior: np.ndarray) -> np.ndarray:
         """Probabilities of stamps, float (..., K), where those that look the same count as the first of them."""
         _, first, which = np.unique(self.alphabet, axis=0, return_index=True, return_inverse=True)
+        same = np.arange(len(first)) == which.reshape(-1, 1)  # as `first` counts them
         merged = np.zeros_like(prior)
-        np.add.at(merged, (..., first[which.ravel()]), prior)
+        merged[..., first] = prior @ same
         return merged
 
     def to_json(self, size: tuple[int, int]) -> str:

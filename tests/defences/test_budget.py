@@ -386,7 +386,7 @@ def test_settings_that_cannot_work_name_the_cure(settings):
 def test_images_too_small_for_a_stamp_are_refused():
     data = make_data(size=8)
     Budget(patch=8).setup(0, make_service(), Task.of(data))
-    with pytest.raises(UsageError, match="8 pixels cannot show 9. Cure"):
+    with pytest.raises(UsageError, match=r"8 pixels cannot show 9\. Cure"):
         Budget(patch=9).setup(0, make_service(), Task.of(data))
 
 
