@@ -180,8 +180,9 @@ class Budget(Defence):
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy` (cross-entropy, as DAPter's L_acc), `rate` in bits, in training also `taught`, and `loss`.
 
-        In training `accuracy` is that expected of drawn stamps, `rate` is R, `taught` T. In use `rate` is the code length given
-        the answer; `loss` then compares epochs at equal budget: accuracy, plus 1 for every time it exceeds the budget.
+        In training `accuracy` is that of drawn stamps (of one cell its mean over the draw), `rate` is R, `taught` T. In
+        use `rate` is the code length given the answer; `loss` then compares epochs at equal budget: accuracy, plus 1
+        for every time it exceeds the budget.
         """
         return self._named(self._see(batch, service))
 
