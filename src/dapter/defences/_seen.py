@@ -106,9 +106,5 @@ def drawn(
     pixels = painter.drawn(logits, like)
     odd = torch.arange(len(pixels), device=pixels.device)[:, None, None, None] % 2 == 1
     answer = service.logits(round_to_levels(torch.where(odd, halve_chroma(pixels), pixels)))
-    return accuracy(answer, wanted), mirrored(logits, expected)
-
-
-def mirrored(logits: Tensor, expected: Tensor) -> Tensor:
-    """Cross-entropy of the painter's distribution with an expected one, in bits over all cells, (N,)."""
-    return -(expected * logits.log_softmax(dim=2)).sum(dim=(1, 2)) / math.log(2)
+    taught = -(expected * logits.log_softmax(dim=2)).sum(dim=(1, 2)) / math.log(2)
+    return accuracy(answer, wanted), taught

@@ -262,8 +262,8 @@ class Budget(Defence):
         n, device = len(images), images.device
         if self.budget_bits_range is None:
             return torch.full((n,), self.budget_bits, device=device)
-        drawn = self.learner.nets.training
-        return self._levels.at(torch.rand(n, device=device) if drawn else torch.linspace(0, 1, n, device=device))
+        training = self.learner.nets.training
+        return self._levels.at(torch.rand(n, device=device) if training else torch.linspace(0, 1, n, device=device))
 
     def _condition(self, budgets: Tensor) -> Tensor | None:
         return None if self.budget_bits_range is None else self._levels.place(budgets)
