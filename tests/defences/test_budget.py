@@ -178,6 +178,21 @@ def test_the_stamps_of_one_cell_say_each_answer_from_sure_to_unsure(service):
         defence(make_service("colour", "shape"), **{**ONE, "alphabet": 3}, given=("colour",))
 
 
+def test_a_first_stamp_that_fails_is_taught_anew(service, monkeypatch):
+    """One that is stuck, where nothing moves it, would leave its answer without a stamp."""
+    kept = defence(service, **ONE)
+    with torch.no_grad():
+        kept._painter.stamps[1] = 1e4 * torch.sign(kept._painter.stamps[0])  # no gradient comes through the sigmoid
+    like = torch.zeros(1, 3, 16, 16)
+    left = answer_to(torch.tensor([[1]]), kept._painter, service, like)["colour"].argmax()
+    monkeypatch.setattr("dapter.defences._stamps.TRIES", 1)
+    teach_stamps(kept._painter, service, {"colour": 2}, like)
+    assert kept._painter.nearest.row()[1] == left
+    monkeypatch.setattr("dapter.defences._stamps.TRIES", 3)
+    teach_stamps(kept._painter, service, {"colour": 2}, like)
+    assert kept._painter.nearest.row()[:2].tolist() == [0, 1]
+
+
 def test_an_answer_that_no_stamp_says_is_expected_of_none(service):
     kept = defence(service, **{**ONE, "stamps": "flat"})
     with torch.no_grad():

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dapter.defences._answers import every, one_hot, sizes_of
 from dapter.defences._seen import both_views, says_of_each
-from dapter.nets.painters import Painter
+from dapter.nets.painters import Painter, product
 from dapter.service.classifier import Service
 
 SURE = 0.05
@@ -23,6 +23,7 @@ TEACHING_RATE = 0.1
 """Of Adam, for stamps that are taught what to say."""
 
 TRIES = 3
+"""How often an answer's first stamp is taught, each time from a fresh draw, until it says that answer."""
 
 
 @torch.no_grad()
@@ -84,16 +85,17 @@ def teach_stamps(painter: Painter, service: Service, given: Mapping[str, int], l
         like: an image, float (1, 3, H, W), of the size and on the device of what is painted.
 
     Returns:
-        For each joint answer of `given` the first stamp that says it, one-hot, float32 (answers, 1, K); the even
-        distribution where none does.
+        For each joint answer of `given` a stamp that says it, one-hot, float32 (answers, 1, K): the one that suits all
+        the finer answers that belong to it best, the even distribution where none says it.
     """
     if painter.learned:
         _teach(painter, service, like)
     with torch.no_grad():
         painter.nearest.hear(says_of_each(painter, service, like))
     says_it = painter.nearest.row()[None] == torch.arange(math.prod(given.values()), device=like.device)[:, None]
-    first = one_hot(says_it.float().argmax(dim=1), painter.size)
-    return torch.where(says_it.any(dim=1, keepdim=True), first, 1 / painter.size)[:, None]
+    fit = product(painter.nearest.says, painter.nearest.given).T.masked_fill(~says_it, -math.inf)
+    best = one_hot(fit.argmax(dim=1), painter.size)
+    return torch.where(says_it.any(dim=1, keepdim=True), best, 1 / painter.size)[:, None]
 
 
 def _teach(painter: Painter, service: Service, like: Tensor) -> None:
@@ -106,13 +108,14 @@ def _teach(painter: Painter, service: Service, like: Tensor) -> None:
         name: torch.lerp(one_hot(answers[name][said], size), torch.tensor(1 / size), doubt[:, None]).to(like.device)
         for name, size in sizes.items()
     }
-    for _ in range(TRIES):
-        _descend(painter, service, wanted, like)
+    _descend(painter, service, wanted, like)
+    for _ in range(TRIES - 1):
         with torch.no_grad():
-            wrong = (says_of_each(painter, service, like).argmax(dim=1) != said.to(like.device))[:n].nonzero()[:, 0]
-            if not len(wrong):
+            wrong = says_of_each(painter, service, like)[:n].argmax(dim=1) != torch.arange(n, device=like.device)
+            if not wrong.any():
                 return
-            painter.stamps[wrong] = torch.randn_like(painter.stamps[wrong])
+            painter.stamps[:n][wrong] = torch.randn_like(painter.stamps[:n][wrong])
+        _descend(painter, service, wanted, like)
 
 
 @torch.enable_grad()
