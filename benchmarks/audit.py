@@ -5,9 +5,9 @@
 trains the service and the converters as `benchmarks/converter.py` does (or finds them): for each seed λ = 0.9 from
 scratch, the other λ fine-tuned from it; with `--budgets 1 2 --study budget` budget converters of that many bits beyond
 the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
-lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study are
-replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of each
-kind. Interrupted work resumes.
+lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study and
+defence are replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of
+each kind. Interrupted work resumes.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from converter import Settings as BenchSettings
 from source import command
 
 from dapter.attacks import Attack
+from dapter.attacks.people import People
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
@@ -62,7 +63,7 @@ class Settings:
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
-    """Names of attacks, or all; by default a recogniser and a decoder."""
+    """Names of attacks, or all; by default a recogniser, a decoder, and one after `identity` where it is a secret."""
     recogniser_epochs: int = 4
     decoder_epochs: int = 2
     """Of the default attacks."""
@@ -75,11 +76,12 @@ class Settings:
 
 
 def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
-    """A recogniser and a decoder, both on the amplified residue."""
+    """A recogniser and a decoder, both on the amplified residue, and re-identification where `identity` is secret."""
     recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
     return [
         replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs)),
         replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs)),
+        People(),
     ]
 
 
@@ -109,7 +111,8 @@ def main() -> None:
     data = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [entry for entry in old if entry.settings.get("study") != settings.study]
+    attacked = "budget" if settings.budgets else "dapter"
+    kept = [entry for entry in old if (entry.settings.get("study"), entry.defence) != (settings.study, attacked)]
     source = command("benchmarks/audit.py", settings, ("data", "target", "study"))
     found: list[Measurement] = []
     for run in converters(bench, settings):

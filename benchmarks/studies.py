@@ -11,6 +11,7 @@ AUDITS = {
     "budget": "Budget converters: the same two attacks",
     "tiles": "Budget converters of 4 x 4 flat tiles: the same two attacks",
     "size": "Budget converters of several sizes: the same two attacks",
+    "identity": "Who is shown: re-identification",
     "suite": "The whole suite of attacks",
 }
 FRONTIER = ("lambda", "budget")

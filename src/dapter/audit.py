@@ -13,7 +13,7 @@ from typing import Any
 from dapter.analysis import analyse, keep_pictures, report
 from dapter.attacks import Attack, name_of
 from dapter.cells import attack_key, open_cell, run_cell
-from dapter.data import Data
+from dapter.data import IDENTITY, Data
 from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
@@ -100,7 +100,7 @@ def run_audit(
     if not subjects or seeds in (0, ()):
         raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
     found = [load_subject(subject, service, data) for subject in subjects]
-    chosen = choose_attacks(attacks, preset, bool(data.readable), found)
+    chosen = choose_attacks(attacks, preset, _goals(data), found)
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     manifest = {
         "kind": "audit",
@@ -122,6 +122,11 @@ def run_audit(
             run.finish()
             shutil.rmtree(shared, ignore_errors=True)
     return run
+
+
+def _goals(data: Data) -> set[str]:
+    """What there is to attack: the image always."""
+    return {"image", *(["secrets"] if data.readable else []), *(["people"] if IDENTITY in data.secrets else [])}
 
 
 def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:

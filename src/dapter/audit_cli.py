@@ -212,6 +212,7 @@ class Attack:
             UsageError: no such attack or setting, or no secret for one that wants secrets.
         """
         from dapter.cells import open_cell, run_cell
+        from dapter.data import IDENTITY
         from dapter.subjects import load_subject
         from dapter.suites import describe, select_attacks, suited
         from dapter.workers import one_thread
@@ -221,6 +222,8 @@ class Attack:
         chosen = select_attacks(self.name, self.preset, dict(each.split("=", 1) for each in self.settings))
         if chosen[0].goal == "secrets" and not self.secrets:
             raise UsageError(f"{self.name} wants secret labels. Cure: name them with --secrets")
+        if chosen[0].goal == "people" and IDENTITY not in self.secrets:
+            raise UsageError(f"{self.name} wants to know who is shown. Cure: --secrets {IDENTITY}")
         subject = load_subject(self.subject, self.service.load(), self.data.load(self.secrets))
         allowed = suited(chosen, subject)
         if not allowed:

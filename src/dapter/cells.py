@@ -14,7 +14,7 @@ from dapter.judge import find_judge
 from dapter.leaks import Cell
 from dapter.loop import CHECKPOINT, CURVE
 from dapter.runs import Run, fingerprint, write_npz
-from dapter.scoring import SAMPLE, Score, likeness, score_images, score_secrets
+from dapter.scoring import GALLERY, SAMPLE, Score, likeness, score_images, score_people, score_secrets
 from dapter.spent import noted
 from dapter.subjects import Subject, head
 from dapter.types import Guess, Observed, Payload
@@ -70,7 +70,7 @@ def run_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Cell:
 
 def _attack(attack: Attack, subject: Subject, seed: int, run: Run) -> list[dict[str, Any]]:
     """Attack, and score the guesses; pictures of restored images are kept in the run's folder."""
-    n = attack.most() or (SAMPLE if attack.goal == "image" else None)
+    n = attack.most() or (None if attack.goal == "secrets" else SAMPLE)
     outcome = attack.run(subject.view(n), Sealed(lambda: head(subject.observe("test"), n)), seed, run)
     if outcome.test.images is not None:
         seen = subject.observe("test").payloads
@@ -106,6 +106,11 @@ def _score(attack: Attack, guess: Guess, subject: Subject, split: str, n: int | 
     if attack.goal == "image":
         assert guess.images is not None
         return score_images(guess.images, data.splits[split], subject.ask, find_judge(data, run.path.parent))
+    if attack.goal == "people":
+        assert guess.people is not None
+        assert guess.describe is not None
+        gallery = data.splits[split].head(GALLERY)
+        return score_people(guess.people, guess.describe(gallery.images), gallery)
     truth = data.splits[split] if n is None else data.splits[split].head(n)
     classes = {secret: len(data.classes[secret]) for secret in data.readable}
     return score_secrets(guess, truth.labels, data.splits["train"].labels, classes)

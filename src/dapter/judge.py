@@ -15,9 +15,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.attacks._people import hold_out, numbered
 from dapter.attacks._training import SecretsLoss, train_net
 from dapter.batches import Batch, batches
-from dapter.data import IDENTITY, UNKNOWN, Data, Split
+from dapter.data import IDENTITY, Data, Split
 from dapter.loop import CHECKPOINT, Plan
 from dapter.nets.judges import Embedder, Reader
 from dapter.processes import pick_device
@@ -31,8 +32,6 @@ PLAN = Plan(epochs=8)
 LEARNING_RATE = 2e-3
 WEIGHTS = "weights.safetensors"
 ASK_BATCH = 512
-HELD_OUT = 0.1
-"""Share of the training images by which the embedder's epoch is chosen: people in `val` are strangers to it."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,9 @@ def find_judge(data: Data, root: Path) -> Judge | None:
     seed = derive_seed(0, "judge")
     torch.manual_seed(seed)
     nets = nn.ModuleDict({"reader": Reader(labels, WIDTH, data.image_size)})
-    people, numbers = _people(train)
-    if len(people) > 1:
-        nets["embedder"] = Embedder(len(people), WIDTH, data.image_size)
+    people, numbers = numbered(train.labels.get(IDENTITY, np.empty(0, np.int64)))
+    if people > 1:
+        nets["embedder"] = Embedder(people, WIDTH, data.image_size)
     manifest = {"kind": "judge", "data": data.record(), "plan": PLAN.record(), "width": WIDTH}
     run = Run.open(root, f"judge-{data.name}", manifest)
     with run.lock():
@@ -124,29 +123,13 @@ def _train_reader(reader: nn.Module, classes: Mapping[str, int], data: Data, run
 
 
 def _train_embedder(embedder: nn.Module, known: Split, mirror: bool, run: Run, seed: int) -> None:
-    rows = np.random.default_rng(derive_seed(seed, "held out")).permutation(
-        np.flatnonzero(known.labels[IDENTITY] != UNKNOWN)
-    )
-    held = max(1, round(HELD_OUT * len(rows)))
-    train, val = (
-        Split(known.images[part], {IDENTITY: known.labels[IDENTITY][part]}) for part in (rows[held:], rows[:held])
-    )
+    train, val = hold_out(known, seed)
 
     def loss(batch: Batch) -> Tensor:
         return F.cross_entropy(embedder(batch.images).float(), batch.labels[IDENTITY])
 
     part = Run(run.path / "embedder")
     train_net(embedder, loss, train, val, PLAN, part, seed, learning_rate=LEARNING_RATE, mirror=mirror)
-
-
-def _people(train: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Who is in the training images, and for each image the number among them, or UNKNOWN: int64."""
-    if IDENTITY not in train.labels:
-        return np.empty(0, np.int64), np.empty(0, np.int64)
-    labels = train.labels[IDENTITY]
-    people = np.unique(labels[labels != UNKNOWN])
-    numbers = np.where(labels == UNKNOWN, UNKNOWN, np.searchsorted(people, labels))
-    return people, numbers.astype(np.int64)
 
 
 @torch.no_grad()

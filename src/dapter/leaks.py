@@ -122,7 +122,8 @@ def _scale(
     floors = [_best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals)]
     ours, usual = floors
     ceiling = _best((cell for cell in originals if not cell.floor), secret, measure)
-    top = exact.get((secret, measure)) if ceiling is None else ceiling.value
+    tops = [exact.get((secret, measure)), None if ceiling is None else ceiling.value]
+    top = max((each for each in tops if each is not None), default=None)
     if ours is None or usual is None:
         return _Scale(ours, ceiling, top, False)
     return _Scale(usual if ours.beats(usual.value) else ours, ceiling, top, ours.surely_beats(usual))

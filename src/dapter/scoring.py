@@ -152,7 +152,9 @@ def score_images(restored: np.ndarray, truth: Split, ask: Ask, judge: Judge | No
     if judge is not None:
         read = score_secrets(judge.read(restored), head.labels, judge.train, judge.classes)
         found += [replace(each, secret=IMAGE, measure=f"reprint_{each.measure}_{each.secret}") for each in read]
-        found += _reidentify(restored[:GALLERY], truth.head(GALLERY), judge)
+        seen, known = judge.embed(restored[:GALLERY]), judge.embed(truth.head(GALLERY).images)
+        if seen is not None and known is not None:
+            found += score_people(seen, known, truth)
     return found
 
 
@@ -172,17 +174,22 @@ def likeness(restored: np.ndarray, truth: Split) -> np.ndarray:
     return measure(restored[:SAMPLE], truth.images[: min(SAMPLE, len(restored))])
 
 
-def _reidentify(restored: np.ndarray, gallery: Split, judge: Judge) -> list[Score]:
-    """Whether restored images are more like other originals of the same person than like those of strangers.
+def score_people(seen: np.ndarray, known: np.ndarray, truth: Split) -> list[Score]:
+    """Whether what is seen of images is more like other originals of the same person than like those of strangers.
 
     Verification AUC: for each image the chance that another photo of the person is nearer than a stranger's; averaged
     over people, since photos of one person are no independent trials. Rank 1: whether the nearest is of that person.
     The original of the image itself is left out, and people with no other photo.
+
+    Args:
+        seen: whom the first N images of the split show, (N, values) of length 1.
+        known: the same of its first originals, up to GALLERY.
+        truth: the labels; nothing is found without IDENTITY.
     """
-    people, known = gallery.labels.get(IDENTITY), judge.embed(gallery.images)
-    seen = judge.embed(restored)
-    if people is None or known is None or seen is None:
+    people = truth.labels.get(IDENTITY)
+    if people is None:
         return []
+    seen, people = seen[:GALLERY], people[: len(known)]
     areas: dict[int, list[float]] = {}
     hits = []
     for place, (person, likeness) in enumerate(zip(people, seen @ known.T, strict=False)):

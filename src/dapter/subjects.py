@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dapter import defences
-from dapter.data import Data
+from dapter.data import IDENTITY, Data
 from dapter.defences import Defence, Task, build_defence
 from dapter.errors import UsageError
 from dapter.plugins import names
@@ -154,7 +154,8 @@ class Subject:
     def _known(self, name: str, n: int | None) -> Known:
         split, seen = self.data.splits[name], head(self.observe(name), n)
         secrets = {secret: split.labels[secret][:n] for secret in self.data.readable}
-        return Known(seen.payloads, seen.answers, split.images[:n], secrets)
+        people = split.labels[IDENTITY][:n] if IDENTITY in self.data.secrets else None
+        return Known(seen.payloads, seen.answers, split.images[:n], secrets, people)
 
     def ask(self, images: np.ndarray) -> Answer:
         """What the unchanged service answers to images, uint8 (N, H, W, 3)."""

@@ -1,11 +1,11 @@
 """Which attacks an audit runs, with which settings."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from dapter.attacks import Attack, name_of
+from dapter.attacks import GOALS, Attack, name_of
 from dapter.cells import attack_key, is_floor
 from dapter.errors import UsageError
 from dapter.plugins import find, names
@@ -15,12 +15,12 @@ from dapter.types import PRESETS
 
 
 def choose_attacks(
-    attacks: Sequence[str | Attack], preset: str, secrets: bool = True, subjects: Sequence[Subject] = ()
+    attacks: Sequence[str | Attack], preset: str, goals: Collection[str] = GOALS, subjects: Sequence[Subject] = ()
 ) -> list[Attack]:
     """The attacks with their settings, after the floors of what they are after; as for `audit`.
 
     Args:
-        secrets: whether there are secret labels to attack.
+        goals: what there is to attack.
         subjects: what is attacked; an attack that needs the client part is left out where none of them has one.
 
     Raises:
@@ -35,7 +35,7 @@ def choose_attacks(
             wanted += every
         else:
             wanted += _suite(attack, preset)
-    wanted = [attack for attack in wanted if secrets or attack.goal != "secrets"]
+    wanted = [attack for attack in wanted if attack.goal in goals]
     white_box = not subjects or any(subject.white_box for subject in subjects)
     wanted = [attack for attack in wanted if white_box or "client" not in attack.sees]
     left = wanted if not subjects else [each for subject in subjects for each in suited(wanted, subject)]
@@ -43,8 +43,7 @@ def choose_attacks(
         reach = "" if white_box else "; the client part was not given, so none that needs it"
         reach += "; features are sent, so none that takes payloads for images" if wanted else ""
         raise UsageError(f"nothing to attack. Cure: name an attack, and for recognition the data's secrets{reach}")
-    goals = {attack.goal for attack in wanted}
-    floors = [attack for attack in every if is_floor(attack) and attack.goal in goals]
+    floors = [attack for attack in every if is_floor(attack) and attack.goal in {each.goal for each in wanted}]
     return list({attack_key(attack): attack for attack in (*floors, *wanted)}.values())
 
 

@@ -37,7 +37,7 @@ class Asked:
     @property
     def references(self) -> list[Attack]:
         """What is run on originals: for images no attack is needed, the originals themselves are the ceiling."""
-        return [attack.on_originals() for attack in self.attacks if attack.goal == "secrets" or is_floor(attack)]
+        return [attack.on_originals() for attack in self.attacks if attack.goal != "image" or is_floor(attack)]
 
     def attacks_on(self, subject: Subject) -> list[Attack]:
         """Those that what is known of the subject allows."""

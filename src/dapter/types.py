@@ -80,7 +80,7 @@ class Answer:
         return {target: logits.argmax(axis=1) for target, logits in self.logits.items()}
 
 
-SEES = ("payloads", "answers", "originals", "secrets", "client")
+SEES = ("payloads", "answers", "originals", "secrets", "people", "client")
 """What a threat model can grant to an attacker while it learns."""
 
 
@@ -109,10 +109,12 @@ class Known(Observed):
     Attributes:
         originals: uint8 (N, H, W, 3).
         secrets: for each secret label int64 (N,), -1 where it is unknown.
+        people: who is shown, int64 (N,), -1 where it is unknown; None also where people are no secret.
     """
 
     originals: np.ndarray | None = None
     secrets: Mapping[str, np.ndarray] | None = None
+    people: np.ndarray | None = None
 
     def restrict(self, sees: Set[str]) -> Self:
         """The same with only the fields that are named."""
@@ -160,10 +162,14 @@ class Guess:
         scores: for each secret float (N, classes): log-probabilities, up to a constant for each image, where the
             values are as frequent as in the training labels.
         images: the restored originals, uint8 (N, H, W, 3).
+        people: who is shown, float32 (N, values) of length 1.
+        describe: the same of originals, uint8 (N, H, W, 3); those of one person are near one another.
     """
 
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     images: np.ndarray | None = None
+    people: np.ndarray | None = None
+    describe: Callable[[np.ndarray], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from dapter import plugins
-from dapter.attacks import Attack, Sealed, name_of
+from dapter.attacks import GOALS, Attack, Sealed, name_of
 from dapter.cells import Subject
+from dapter.data import IDENTITY
 from dapter.defences import Task, build_defence
 from dapter.errors import CheckFailed, UsageError
 from dapter.loop import Plan
@@ -17,7 +18,18 @@ from dapter.runs import Run
 from dapter.types import PRESETS, SEES, Observed
 from planted import make_secret_data
 
-FIELDS = ("payloads", "answers", "originals", "secrets")
+FIELDS = ("payloads", "answers", "originals", "secrets", "people")
+
+
+def make_known_data():
+    """With a person in each image, one of eight in every split."""
+    data = make_secret_data(counts=(48, 32, 24))
+    splits = {
+        name: dataclasses.replace(split, labels={**split.labels, IDENTITY: np.arange(len(split)) % 8})
+        for name, split in data.splits.items()
+    }
+    classes = {**data.classes, IDENTITY: tuple(map(str, range(8)))}
+    return dataclasses.replace(data, secrets=("shape", IDENTITY), classes=classes, splits=splits)
 
 
 def make_subject(defence, service, data):
@@ -27,13 +39,13 @@ def make_subject(defence, service, data):
 
 @pytest.fixture(scope="module")
 def subject(service):
-    return make_subject("identity", service, make_secret_data(counts=(48, 32, 24)))
+    return make_subject("identity", service, make_known_data())
 
 
 @pytest.fixture(scope="module")
 def features(service):
     """What sends features of 4 channels, half as large as the image."""
-    return make_subject("split_inference", service, make_secret_data(counts=(48, 32, 24)))
+    return make_subject("split_inference", service, make_known_data())
 
 
 @pytest.fixture(params=plugins.names("attacks"))
@@ -59,7 +71,7 @@ def test_its_suites_and_settings_are_sound(name):
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen
     assert kind.sees <= set(SEES)
-    assert kind.goal in ("secrets", "image")
+    assert kind.goal in GOALS
     documented = set(re.findall(r"^ +(\w+):", kind.__doc__, re.MULTILINE))
     assert documented >= {field.name for field in dataclasses.fields(kind)}
     for preset in PRESETS:
@@ -96,6 +108,8 @@ def check_guesses(attack, outcome):
     for guess, n in ((outcome.val, 32), (outcome.test, 24)):
         if attack.goal == "image":
             assert guess.images.shape == (n, 16, 16, 3)
+        elif attack.goal == "people":
+            assert guess.people.shape == (n, guess.describe(np.zeros((3, 16, 16, 3), np.uint8)).shape[1])
         else:
             assert {name: scores.shape for name, scores in guess.scores.items()} == {"shape": (n, 2)}
 
@@ -103,7 +117,7 @@ def check_guesses(attack, outcome):
 def test_it_follows_its_seed(attack, subject, tmp_path):
     def guess(folder, seed):
         found = attack_subject(attack, subject, tmp_path / folder, seed).test
-        return found.images if attack.goal == "image" else found.scores["shape"]
+        return {"image": found.images, "people": found.people, "secrets": found.scores.get("shape")}[attack.goal]
 
     assert np.array_equal(guess("first", 1), guess("again", 1))
 
@@ -131,7 +145,7 @@ def test_it_works_with_what_it_sees_and_gets_no_more(attack, subject, tmp_path, 
 
 def test_it_never_touches_the_images_under_attack_while_it_learns(attack, service, tmp_path, monkeypatch):
     """The test split of this data cannot be read, nor converted, while an attack learns."""
-    data = make_secret_data(counts=(48, 32, 24))
+    data = make_known_data()
     learning = []
 
     class Tripwire(dict):

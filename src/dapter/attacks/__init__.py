@@ -9,7 +9,7 @@ project, never by who defends (Croce & Hein, "AutoAttack", ICML 2020).
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from dapter.runs import Run, derive_seed
 from dapter.types import SEES, Guess, Observed, Outcome, View, check_images
 
 T = TypeVar("T")
+
+Goal = Literal["secrets", "image", "people"]
+GOALS: tuple[Goal, ...] = get_args(Goal)
 
 
 class Sealed:
@@ -51,8 +54,8 @@ class Attack(abc.ABC):
     sees: ClassVar[frozenset[str]]
     """What the threat model grants, among `types.SEES`. One that does not see payloads is a floor."""
 
-    goal: ClassVar[Literal["secrets", "image"]]
-    """What it is after: the secret labels, or the original image."""
+    goal: ClassVar[Goal]
+    """What it is after: the secret labels, the original image, or the person who is shown."""
 
     flags: ClassVar[tuple[str, ...]] = ()
     """What every figure of it is marked with, among `checks.FLAGS`."""
@@ -130,6 +133,10 @@ class Attack(abc.ABC):
             if found.images is None or len(check_images(found.images)) != n:
                 raise CheckFailed(f"{name_of(self)} must give {n} images. Cure: one for each that it observed")
             return found
+        if self.goal == "people":
+            if found.describe is None or found.people is None or not _descriptions(found.people, n):
+                raise CheckFailed(f"{name_of(self)} must describe {n} people. Cure: (N, values) of length 1 for each")
+            return found
         for secret, classes in view.classes.items():
             scores = found.scores.get(secret)
             if scores is None or scores.shape != (n, classes) or not np.isfinite(scores).all():
@@ -152,6 +159,10 @@ def granted(value: T | None) -> T:
 def name_of(attack: Attack) -> str:
     """The plug-in's name of an attack."""
     return type(attack).__module__.rsplit(".", 1)[-1]
+
+
+def _descriptions(people: np.ndarray, n: int) -> bool:
+    return people.ndim == 2 and len(people) == n and np.allclose(np.linalg.norm(people, axis=1), 1, atol=1e-3)
 
 
 def _restricted(observed: Observed, sees: frozenset[str]) -> Observed:

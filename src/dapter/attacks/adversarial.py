@@ -9,12 +9,12 @@ measures tell.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._decoding import Restorer
 from dapter.attacks._inputs import Inputs
 from dapter.attacks._restoring import originals, pairs, restoring_loss
@@ -53,7 +53,7 @@ class Adversarial(Attack):
     learning_rate: float = 2e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "originals"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     def __post_init__(self) -> None:
         if self.weight < 0:

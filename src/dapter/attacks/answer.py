@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 from torch import Tensor, nn
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._inputs import StandardiseAnswer, answer_values
 from dapter.attacks._training import ANSWER, SecretsLoss, ask_secrets, blank, train_net
 from dapter.batches import Batch
@@ -55,7 +55,7 @@ class AnswerOnly(Attack):
     learning_rate: float = 3e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"answers", "secrets"})
-    goal: ClassVar[Literal["secrets", "image"]] = "secrets"
+    goal: ClassVar[Goal] = "secrets"
 
     @classmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:

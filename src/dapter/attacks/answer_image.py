@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._inputs import StandardiseAnswer, answer_values
 from dapter.attacks._restoring import Objective, check_objective, originals, pairs, restoring_loss, to_pixels
 from dapter.attacks._training import ANSWER, ask, blank, train_net
@@ -42,7 +42,7 @@ class AnswerImage(Attack):
     learning_rate: float = 1e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"answers", "originals"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     def __post_init__(self) -> None:
         if self.objective is not None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.runs import Run
 from dapter.types import Guess, Observed, View
 
@@ -22,7 +22,7 @@ class AsIs(Attack):
     stretch: bool = False
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     @classmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:

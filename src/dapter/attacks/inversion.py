@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._deep_prior import DeepPriors
 from dapter.attacks._gradients import Client, has_gradient, imitate, mean_image, with_gradient_of
 from dapter.attacks._inputs import Standardise
@@ -68,7 +68,7 @@ class Inversion(Attack):
     plan: Plan = _CPU
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "originals", "client"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     def __post_init__(self) -> None:
         if self.prior not in get_args(Prior):

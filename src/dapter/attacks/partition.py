@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self, get_args
 
-from dapter.attacks import Attack
+from dapter.attacks import Attack, Goal
 from dapter.attacks._decoding import Restorer, learn_to_restore
 from dapter.errors import UsageError
 from dapter.loop import Plan
@@ -57,7 +57,7 @@ class Partition(Attack):
     learning_rate: float = 2e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "originals"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     def __post_init__(self) -> None:
         if self.family not in get_args(Kind):

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._inputs import Inputs, Standardise, StandardiseAnswer, answer_values
 from dapter.attacks._training import ANSWER, SecretsLoss, ask_secrets, digest, train_net
 from dapter.batches import Batch
@@ -53,7 +53,7 @@ class Recognition(Attack):
     learning_rate: float = 2e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "originals", "secrets"})
-    goal: ClassVar[Literal["secrets", "image"]] = "secrets"
+    goal: ClassVar[Goal] = "secrets"
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from dapter.attacks import Attack
+from dapter.attacks import Attack, Goal
 from dapter.attacks._decoding import Restorer, learn_to_restore
 from dapter.attacks._inputs import Inputs
 from dapter.attacks._restoring import Objective, check_objective
@@ -38,7 +38,7 @@ class Reconstruction(Attack):
     learning_rate: float = 2e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "originals"})
-    goal: ClassVar[Literal["secrets", "image"]] = "image"
+    goal: ClassVar[Goal] = "image"
 
     def __post_init__(self) -> None:
         check_objective(self.objective)

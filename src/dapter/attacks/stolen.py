@@ -7,12 +7,12 @@ worth elsewhere, on originals.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._images_alone import learn_images
 from dapter.attacks.recognition import Recognition
 from dapter.loop import CHECKPOINT, Plan
@@ -48,7 +48,7 @@ class Stolen(Attack):
     plan: Plan = PLANS["cpu"]
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "secrets"})
-    goal: ClassVar[Literal["secrets", "image"]] = "secrets"
+    goal: ClassVar[Goal] = "secrets"
     trains_on_payloads: ClassVar[bool] = True
 
     @classmethod

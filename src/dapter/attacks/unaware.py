@@ -6,9 +6,9 @@ its failure says; every figure of it is flagged. Where it succeeds all the same,
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from dapter.attacks import Attack, granted
+from dapter.attacks import Attack, Goal, granted
 from dapter.attacks._images_alone import learn_images
 from dapter.attacks._training import digest
 from dapter.attacks.recognition import Recognition
@@ -40,7 +40,7 @@ class Unaware(Attack):
     plan: Plan = PLANS["cpu"]
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "originals", "secrets"})
-    goal: ClassVar[Literal["secrets", "image"]] = "secrets"
+    goal: ClassVar[Goal] = "secrets"
     flags: ClassVar[tuple[str, ...]] = ("unaware",)
 
     @classmethod
