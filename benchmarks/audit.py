@@ -6,8 +6,8 @@ trains the service and the converters as `benchmarks/converter.py` does (or find
 scratch, the other λ fine-tuned from it; with `--budgets 1 2 --study budget` budget converters of that many bits beyond
 the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
 lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study and
-defence are replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of
-each kind. Interrupted work resumes.
+defence are replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack
+of each kind. Interrupted work resumes.
 """
 
 from collections.abc import Iterator
