@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import tyro
-from converter import RESULTS, Bench
+from converter import RESULTS, Bench, load
 from converter import Settings as BenchSettings
 from source import command
 
@@ -26,7 +26,6 @@ from dapter.attacks.people import People
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
-from dapter.data import load_data
 from dapter.defences import build_defence
 from dapter.runs import Run, write_atomic
 from dapter.tables import leak_table
@@ -43,11 +42,17 @@ PAPER = {
 class Settings:
     """What to audit."""
 
-    root: Path
-    """The folder that holds the data set."""
+    root: Path | None = None
+    """The folder that holds the data set; none for generated ones."""
     data: str = "cifar10"
     target: str = "animal_vehicle"
     secrets: tuple[str, ...] = ("class",)
+    n: int | None = None
+    """How many images, for generated sets."""
+    size: int | None = None
+    """Height and width of the images, for sets that are resized."""
+    cooccurrence: tuple[tuple[str, str, float], ...] | None = None
+    """Pairs of labels that go together, each with their correlation, for generated sets."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     lams: tuple[float, ...] = (0.9, 0.0, 0.5, 0.98)
     budgets: tuple[float, ...] = ()
@@ -107,8 +112,8 @@ def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
 def main() -> None:
     """Audit, and write the results file after every converter."""
     settings = tyro.cli(Settings, description=__doc__)
-    bench = Bench(BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs))
-    data = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
+    asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs)
+    bench, data = Bench(asked, load(settings)), load(settings, settings.secrets)
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
     attacked = "budget" if settings.budgets else "dapter"

@@ -43,8 +43,8 @@ Study = Literal["seeds", "sweep", "fast", "conditioned", "tune"]
 class Settings:
     """What to measure."""
 
-    root: Path
-    """The folder that holds the data set."""
+    root: Path | None = None
+    """The folder that holds the data set; none for generated ones."""
     data: str = "cifar10"
     target: str = "class"
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
@@ -53,13 +53,20 @@ class Settings:
     """Where run folders are kept."""
 
 
+def load(asked: Any, secrets: tuple[str, ...] = ()) -> Data:
+    """The data set that settings name, with what else they say of it: root, n, size and cooccurrence."""
+    named = {name: getattr(asked, name, None) for name in ("root", "n", "size", "cooccurrence")}
+    given = {name: value for name, value in named.items() if value is not None}
+    return load_data(asked.data, target=asked.target, secrets=secrets, **given)
+
+
 class Bench:
     """One data set, one target, one service."""
 
     def __init__(self, settings: Settings, data: Data | None = None) -> None:
         self.settings = settings
         self.preset = find_preset(settings.preset)
-        self.data = data or load_data(settings.data, target=settings.target, root=settings.root)
+        self.data = data or load(settings)
         self.common: dict[str, Any] = {"root": settings.runs, "preset": settings.preset}
         plan, preset = self.preset.service_plan, self.preset
         run = train_service(self.data, plan, arch=preset.arch, width=preset.width, **self.common)

@@ -18,12 +18,11 @@ from typing import Any, Literal
 
 import tyro
 from audit import first_attacks
-from converter import RESULTS, Bench
+from converter import RESULTS, Bench, load
 from converter import Settings as BenchSettings
 from source import command
 
 from dapter.audit import audit
-from dapter.data import Data, load_data
 from dapter.defences import Defence, build_defence
 from dapter.evaluate import evaluate
 from dapter.plugins import names
@@ -70,22 +69,16 @@ class Settings:
     results: Path = RESULTS
     """Where the file of results is."""
 
-    def load(self, secrets: tuple[str, ...]) -> Data:
-        """The data set."""
-        asked = {"root": self.root, "n": self.n, "size": self.size}
-        given = {name: value for name, value in asked.items() if value is not None}
-        return load_data(self.data, target=self.target, secrets=secrets, **given)
-
 
 class Board:
     """One data set, one service, and what is measured of each defence."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        blind = settings.load(())
-        asked = BenchSettings(settings.root or Path(), settings.data, settings.target, settings.preset)
+        blind = load(settings)
+        asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset)
         self.bench = Bench(replace(asked, runs=settings.runs), blind)
-        self.data = settings.load(settings.secrets)
+        self.data = load(settings, settings.secrets)
 
     def build(self, name: str) -> Defence:
         """A defence with its settings."""

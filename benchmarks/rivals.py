@@ -203,7 +203,7 @@ class Repetition:
     def __init__(self, settings: Settings) -> None:
         self.settings, self.study = settings, STUDIES[settings.study]
         blind = settings.load(self.study, secrets=False)
-        asked = BenchSettings(settings.root or Path(), blind.name, "+".join(blind.targets), settings.preset)
+        asked = BenchSettings(settings.root, blind.name, "+".join(blind.targets), settings.preset)
         self.bench = Bench(replace(asked, runs=settings.runs), blind)
         self.data = settings.load(self.study, secrets=True)
 

@@ -27,4 +27,8 @@ def command(script: str, settings: Any, always: Sequence[str]) -> str:
 def _option(name: str, value: Any) -> list[str]:
     if isinstance(value, bool):
         return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", *map(str, value if isinstance(value, tuple) else [value])]
+    return [f"--{name}", *_words(value)]
+
+
+def _words(value: Any) -> list[str]:
+    return [word for each in value for word in _words(each)] if isinstance(value, tuple) else [str(value)]
