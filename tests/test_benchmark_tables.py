@@ -175,3 +175,8 @@ def test_the_command_of_a_line_asks_for_the_same_again():
     asked = budget.Settings(Path("data"), secrets=(), budgets=(1.0, 2.0), conditioned=True, study="a dial", epochs=3)
     words = shlex.split(source.command("budget.py", asked, ("data", "target")))
     assert tyro.cli(budget.Settings, args=[*words[1:], "--root", "data"]) == asked
+    audit = load("audit")
+    pairs = (("Smiling", "Beard", 0.5), ("Smiling", "Bangs", -0.2))
+    asked = audit.Settings(data="faces", size=32, cooccurrence=pairs, budgets=(1.0,))
+    words = shlex.split(source.command("audit.py", asked, ("data",)))
+    assert tyro.cli(audit.Settings, args=words[1:]) == asked

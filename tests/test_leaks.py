@@ -111,6 +111,16 @@ def flags(*cells, originals=ORIGINALS, **options):
     return [finding.flags for finding in of(find_leaks([FLOOR, *cells], originals, [], **options))]
 
 
+@pytest.mark.parametrize(("perfect", "ceiling", "flags"), [(0.8, 0.8, ()), (0.99, 0.99, ("originals_unbroken",))])
+def test_of_two_ceilings_the_better_counts_for_leaks_and_flags(perfect, ceiling, flags):
+    """Of people: an attack on originals, and the judge on originals."""
+    originals = {"r": cell([0.72])}
+    (found,) = of(find_leaks([FLOOR, cell([0.7])], originals, [score(perfect)]))
+    assert found.ceiling == ceiling
+    assert found.leak == pytest.approx(0.1 / (ceiling - 0.6))
+    assert found.flags == flags
+
+
 def test_what_makes_an_attack_incredible_is_flagged():
     assert flags(cell([0.8], improving=True)) == [("still_improving",)]
     assert flags(cell([0.5])) == [("below_floor",)]

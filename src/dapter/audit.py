@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dapter.analysis import analyse, keep_pictures, report
 from dapter.attacks import Attack, name_of
 from dapter.cells import attack_key, open_cell, run_cell
-from dapter.data import IDENTITY, Data
+from dapter.data import IDENTITY, UNKNOWN, Data
 from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
@@ -25,7 +27,7 @@ from dapter.scoring import SAMPLE, Score, score_images
 from dapter.service.classifier import Service
 from dapter.spent import Spent, read_spent
 from dapter.subjects import CALIBRATION, Subject, load_subject
-from dapter.suites import choose_attacks
+from dapter.suites import PEOPLE, choose_attacks
 from dapter.tasks import Asked, list_tasks
 from dapter.types import Measurement
 from dapter.workers import run_tasks
@@ -125,8 +127,20 @@ def run_audit(
 
 
 def _goals(data: Data) -> set[str]:
-    """What there is to attack: the image always."""
-    return {"image", *(["secrets"] if data.readable else []), *(["people"] if IDENTITY in data.secrets else [])}
+    """What there is to attack: the image always.
+
+    Raises:
+        UsageError: people are a secret, but no one could be found again.
+    """
+    found = {"image", *(["secrets"] if data.readable else [])}
+    if IDENTITY not in data.secrets:
+        return found
+    for name, split in data.splits.items():
+        people, photos = np.unique(split.labels[IDENTITY], return_counts=True)
+        if ((people != UNKNOWN) & (photos > 1)).sum() < 2:
+            cure = f"Cure: two people at least with two photos each in every split, or secrets without {IDENTITY}"
+            raise UsageError(f"nobody in {name} can be found again in another photo. {cure}")
+    return {*found, "people"}
 
 
 def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
@@ -152,9 +166,9 @@ def _lines(asked: Asked, source: str, run: Run) -> Iterator[Measurement]:
 
 
 def _perfect(asked: Asked) -> list[Score]:
-    """The scores of originals as restored images, where images are attacked."""
+    """The scores of originals as restored images, where images or people are attacked."""
     originals = asked.originals
-    if not any(attack.goal == "image" for attack in asked.references):
+    if not any(attack.goal in PEOPLE for attack in asked.references):
         return []
     test, judge = originals.data.splits["test"], find_judge(originals.data, asked.root / "attacks")
     return score_images(test.images[:SAMPLE], test, originals.ask, judge)

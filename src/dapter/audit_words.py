@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from dapter.audit_lines import IMAGE, LEAK, Variant, attack_key, attacks_on, mean, spread
 from dapter.checks import FLAGS
+from dapter.data import IDENTITY
 from dapter.tables import how, interval, number, text, wording
 from dapter.types import Measurement
 
@@ -83,10 +84,11 @@ def how_sure(each: Variant, preset: str | None) -> list[str]:
         return ["No attack gave a leak: the originals told no more than the answer."]
     worst = each.worst(secret)
     attacks, n = len({how(line) for line in each.lines if line.attack}), worst[0].n
+    unit = "people" if secret == IDENTITY else "test images"
     again = len({line.settings.get("attack", {}).get("seed") for line in each.lines if line.attack})
     said = [
         f"Grade {worst[0].grade}: these {attacks} attacks found no more. A stronger attack may find more.",
-        f"The worst leak: {_certainty(worst)}{f', n = {n:,} test images' if n else ''}.",
+        f"The worst leak: {_certainty(worst)}{f', n = {n:,} {unit}' if n else ''}.",
     ]
     if len(each.subjects) == 1 and worst[0].seed is not None:
         said.append("One training of the converter: how much another would leak is not known. Cure: audit more seeds.")

@@ -17,7 +17,7 @@ from dapter.runs import Run, fingerprint, write_npz
 from dapter.scoring import GALLERY, SAMPLE, Score, likeness, score_images, score_people, score_secrets
 from dapter.spent import noted
 from dapter.subjects import Subject, head
-from dapter.types import Guess, Observed, Payload
+from dapter.types import Guess, Known, Observed, Payload
 
 SCORES = "scores.jsonl"
 """In the folder of a cell: its scores on val and test."""
@@ -109,8 +109,9 @@ def _score(attack: Attack, guess: Guess, subject: Subject, split: str, n: int | 
     if attack.goal == "people":
         assert guess.people is not None
         assert guess.describe is not None
-        gallery = data.splits[split].head(GALLERY)
-        return score_people(guess.people, guess.describe(gallery.images), gallery)
+        gallery, seen = data.splits[split].head(GALLERY), head(subject.observe(split), GALLERY)
+        photos = guess.describe(Known(seen.payloads, seen.answers, gallery.images))
+        return score_people(guess.people, photos, gallery)
     truth = data.splits[split] if n is None else data.splits[split].head(n)
     classes = {secret: len(data.classes[secret]) for secret in data.readable}
     return score_secrets(guess, truth.labels, data.splits["train"].labels, classes)

@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dapter.attacks._people import hold_out, numbered
+from dapter.attacks._people import held_out, numbered
 from dapter.attacks._training import SecretsLoss, train_net
 from dapter.batches import Batch, batches
 from dapter.data import IDENTITY, Data, Split
@@ -123,7 +123,10 @@ def _train_reader(reader: nn.Module, classes: Mapping[str, int], data: Data, run
 
 
 def _train_embedder(embedder: nn.Module, known: Split, mirror: bool, run: Run, seed: int) -> None:
-    train, val = hold_out(known, seed)
+    train, val = (
+        Split(known.images[rows], {IDENTITY: known.labels[IDENTITY][rows]})
+        for rows in held_out(known.labels[IDENTITY], seed)
+    )
 
     def loss(batch: Batch) -> Tensor:
         return F.cross_entropy(embedder(batch.images).float(), batch.labels[IDENTITY])

@@ -79,7 +79,7 @@ def find_leaks(
         perfect: the scores of the originals themselves as restored images.
         constant: whether the defence sends nothing of the image.
     """
-    exact = {(score.secret, score.measure): score.value for score in perfect if score.measure not in UNBOUNDED}
+    exact = {(score.secret, score.measure): score for score in perfect if score.measure not in UNBOUNDED}
     found = []
     for secret, measure in dict.fromkeys((score.secret, score.measure) for cell in cells for score in cell.test):
         scale = _scale(cells, originals.values(), exact, secret, measure)
@@ -98,7 +98,8 @@ class _Scale:
 
     Attributes:
         floor: of the answer alone.
-        ceiling: of the best attack on originals; None where `top` is exact or there is none.
+        ceiling: of the best attack on originals, or of the originals themselves where both tell it and they are better;
+            None where `top` is exact or there is none.
         top: the ceiling's value.
         hidden: whether the answer to the payload says more than that to the original.
     """
@@ -115,15 +116,18 @@ class _Scale:
 def _scale(
     cells: Iterable[Cell],
     originals: Collection[Cell],
-    exact: Mapping[tuple[str, str], float],
+    exact: Mapping[tuple[str, str], Score],
     secret: str,
     measure: str,
 ) -> _Scale:
     floors = [_best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals)]
     ours, usual = floors
     ceiling = _best((cell for cell in originals if not cell.floor), secret, measure)
-    tops = [exact.get((secret, measure)), None if ceiling is None else ceiling.value]
-    top = max((each for each in tops if each is not None), default=None)
+    perfect = exact.get((secret, measure))
+    if ceiling is not None and perfect is not None:
+        ceiling = max(ceiling, perfect, key=lambda score: score.value)  # of people: what they are is told in both ways
+    best = ceiling or perfect
+    top = None if best is None else best.value
     if ours is None or usual is None:
         return _Scale(ours, ceiling, top, False)
     return _Scale(usual if ours.beats(usual.value) else ours, ceiling, top, ours.surely_beats(usual))

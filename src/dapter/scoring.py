@@ -178,7 +178,8 @@ def score_people(seen: np.ndarray, known: np.ndarray, truth: Split) -> list[Scor
     """Whether what is seen of images is more like other originals of the same person than like those of strangers.
 
     Verification AUC: for each image the chance that another photo of the person is nearer than a stranger's; averaged
-    over people, since photos of one person are no independent trials. Rank 1: whether the nearest is of that person.
+    over people, since photos of one person are no independent trials. Rank 1: how often the nearest is of that person,
+    averaged likewise.
     The original of the image itself is left out, and people with no other photo.
 
     Args:
@@ -190,8 +191,7 @@ def score_people(seen: np.ndarray, known: np.ndarray, truth: Split) -> list[Scor
     if people is None:
         return []
     seen, people = seen[:GALLERY], people[: len(known)]
-    areas: dict[int, list[float]] = {}
-    hits = []
+    found: dict[int, list[tuple[float, bool]]] = {}
     for place, (person, likeness) in enumerate(zip(people, seen @ known.T, strict=False)):
         mates = np.flatnonzero(people == person)
         mates = mates[mates != place]
@@ -199,16 +199,16 @@ def score_people(seen: np.ndarray, known: np.ndarray, truth: Split) -> list[Scor
         if person == UNKNOWN or not len(mates) or not strangers.any():
             continue
         others = np.sort(likeness[strangers])
-        areas.setdefault(int(person), []).append(metrics.rank_area(likeness[mates], others))
-        hits.append(int(likeness[mates].max() > others[-1]))
-    if len(areas) < 2:
+        told = metrics.rank_area(likeness[mates], others), likeness[mates].max() > others[-1]
+        found.setdefault(int(person), []).append(told)
+    if len(found) < 2:
         return []
-    area, low, high = metrics.mean_interval(np.array([np.mean(each) for each in areas.values()]))
-    rate = metrics.accuracy(np.array(hits), np.ones(len(hits), np.int64))
-    return [
-        Score(IDENTITY, "reid_auc", area, max(low, 0.0), min(high, 1.0), len(areas)),
-        Score(IDENTITY, "reid_rank1", *rate, len(hits)),
-    ]
+    each = np.array([np.mean(photos, axis=0) for photos in found.values()])
+    scores = []
+    for name, values in zip(("reid_auc", "reid_rank1"), each.T, strict=True):
+        value, low, high = metrics.mean_interval(values)
+        scores.append(Score(IDENTITY, name, value, max(low, 0.0), min(high, 1.0), len(each)))
+    return scores
 
 
 def headline(scores: list[Score], secret: str) -> str:

@@ -13,6 +13,9 @@ from dapter.subjects import Subject
 from dapter.tables import plain
 from dapter.types import PRESETS
 
+PEOPLE = {"image", "people"}
+"""Attacks that may lead to a person: by what they restore, or directly. They share floors and ceiling."""
+
 
 def choose_attacks(
     attacks: Sequence[str | Attack], preset: str, goals: Collection[str] = GOALS, subjects: Sequence[Subject] = ()
@@ -43,7 +46,10 @@ def choose_attacks(
         reach = "" if white_box else "; the client part was not given, so none that needs it"
         reach += "; features are sent, so none that takes payloads for images" if wanted else ""
         raise UsageError(f"nothing to attack. Cure: name an attack, and for recognition the data's secrets{reach}")
-    floors = [attack for attack in every if is_floor(attack) and attack.goal in {each.goal for each in wanted}]
+    after: set[str] = {attack.goal for attack in wanted}
+    if "people" in goals and after & PEOPLE:
+        after |= PEOPLE
+    floors = [attack for attack in every if is_floor(attack) and attack.goal in after]
     return list({attack_key(attack): attack for attack in (*floors, *wanted)}.values())
 
 

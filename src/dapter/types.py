@@ -163,13 +163,13 @@ class Guess:
             values are as frequent as in the training labels.
         images: the restored originals, uint8 (N, H, W, 3).
         people: who is shown, float32 (N, values) of length 1.
-        describe: the same of originals, uint8 (N, H, W, 3); those of one person are near one another.
+        describe: the same of photos, of which is known what the attack sees but whom they show.
     """
 
     scores: Mapping[str, np.ndarray] = field(default_factory=dict)
     images: np.ndarray | None = None
     people: np.ndarray | None = None
-    describe: Callable[[np.ndarray], np.ndarray] | None = None
+    describe: Callable[[Known], np.ndarray] | None = None
 
 
 @dataclass(frozen=True)

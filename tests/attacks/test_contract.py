@@ -39,6 +39,10 @@ class Restorer(Told):
     goal: ClassVar = "image"
 
 
+class Finder(Told):
+    goal: ClassVar = "people"
+
+
 GOOD = Guess({"hat": np.zeros((4, 2))}, IMAGES)
 
 
@@ -79,6 +83,25 @@ def test_another_number_of_images_is_refused(images, tmp_path):
     with pytest.raises(CheckFailed, match="must give 4 images"):
         run(Restorer(Guess(images=images)), tmp_path)
     run(Restorer(GOOD), tmp_path)
+
+
+ONES = np.ones((4, 1))
+
+
+@pytest.mark.parametrize(
+    ("people", "photos"),
+    [(None, ONES), (ONES[:3], ONES), (2 * ONES, ONES), (ONES[:, 0], ONES), (ONES, None), (ONES, np.eye(4))],
+)
+def test_people_that_are_not_described_are_refused(people, photos, tmp_path):
+    def describe(found):
+        return None if found is None else lambda known: found
+
+    def ask(people, photos):
+        run(Finder(Guess(people=people, describe=describe(photos))), tmp_path).test.describe(VIEW.val)
+
+    ask(ONES, ONES)
+    with pytest.raises(CheckFailed, match="must describe 4 people"):
+        ask(people, photos)
 
 
 def test_an_attack_that_asks_for_the_unknown_is_refused(tmp_path):

@@ -8,7 +8,7 @@ project, never by who defends (Croce & Hein, "AutoAttack", ICML 2020).
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from dapter.errors import CheckFailed, UsageError
 from dapter.loop import Plan
 from dapter.runs import Run, derive_seed
-from dapter.types import SEES, Guess, Observed, Outcome, View, check_images
+from dapter.types import SEES, Guess, Known, Observed, Outcome, View, check_images
 
 T = TypeVar("T")
 
@@ -134,15 +134,28 @@ class Attack(abc.ABC):
                 raise CheckFailed(f"{name_of(self)} must give {n} images. Cure: one for each that it observed")
             return found
         if self.goal == "people":
-            if found.describe is None or found.people is None or not _descriptions(found.people, n):
-                raise CheckFailed(f"{name_of(self)} must describe {n} people. Cure: (N, values) of length 1 for each")
-            return found
+            return self._described(found, n)
         for secret, classes in view.classes.items():
             scores = found.scores.get(secret)
             if scores is None or scores.shape != (n, classes) or not np.isfinite(scores).all():
                 cure = f"Cure: finite scores ({n}, {classes})"
                 raise CheckFailed(f"{name_of(self)} gives no sound scores of {secret}. {cure}")
         return found
+
+    def _described(self, found: Guess, n: int) -> Guess:
+        """The guess, if it describes as many people; what it says of photos is checked when it is asked."""
+        people, describe = found.people, found.describe
+        wrong = CheckFailed(f"{name_of(self)} must describe {n} people. Cure: (N, values) of length 1, photos alike")
+        if people is None or describe is None or people.ndim != 2 or not _sound(people, (n, people.shape[1])):
+            raise wrong
+
+        def checked(known: Known) -> np.ndarray:
+            photos = describe(known.restrict(self.sees))
+            if not _sound(photos, (_count(known), people.shape[1])):
+                raise wrong
+            return photos
+
+        return replace(found, describe=checked)
 
 
 def granted(value: T | None) -> T:
@@ -161,8 +174,8 @@ def name_of(attack: Attack) -> str:
     return type(attack).__module__.rsplit(".", 1)[-1]
 
 
-def _descriptions(people: np.ndarray, n: int) -> bool:
-    return people.ndim == 2 and len(people) == n and np.allclose(np.linalg.norm(people, axis=1), 1, atol=1e-3)
+def _sound(people: np.ndarray, shape: tuple[int, int]) -> bool:
+    return people.shape == shape and bool(np.allclose(np.linalg.norm(people, axis=1), 1, atol=1e-3))
 
 
 def _restricted(observed: Observed, sees: frozenset[str]) -> Observed:

@@ -1,6 +1,7 @@
-"""What attacks that ask who is shown share: nets that put what was sent near the originals of the same person."""
+"""What attacks that ask who is shown share: nets that put what was sent near photos of the same person."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch.nn import functional as F
 
 from dapter.attacks import granted
 from dapter.attacks._inputs import answer_values
-from dapter.attacks._restoring import ORIGINAL, originals
+from dapter.attacks._restoring import originals, pairs
 from dapter.attacks._training import ANSWER, ask, blank, train_net
 from dapter.batches import Batch, augment
 from dapter.data import IDENTITY, UNKNOWN, Split
@@ -16,10 +17,13 @@ from dapter.errors import UsageError
 from dapter.loop import Plan
 from dapter.nets.judges import SHARPNESS, Embedder
 from dapter.runs import Run, derive_seed
-from dapter.types import Guess, Observed, View
+from dapter.types import Guess, Known, Observed, View
 
 HELD_OUT = 0.1
 """Share of the training images by which the epoch is chosen: people in `val` are strangers to the net."""
+
+STEPS = 40
+"""An epoch has at least so many steps, with smaller batches where there are few images."""
 
 
 def numbered(labels: np.ndarray) -> tuple[int, np.ndarray]:
@@ -29,21 +33,19 @@ def numbered(labels: np.ndarray) -> tuple[int, np.ndarray]:
     return len(people), numbers.astype(np.int64)
 
 
-def hold_out(split: Split, seed: int) -> tuple[Split, Split]:
-    """The images of known people, to learn from and to choose the epoch by."""
-    rows = np.random.default_rng(derive_seed(seed, "held out")).permutation(
-        np.flatnonzero(split.labels[IDENTITY] != UNKNOWN)
-    )
+def held_out(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the images of known people, drawn: those to learn from, and those to choose the epoch by."""
+    known = np.flatnonzero(labels != UNKNOWN)
+    rows = np.random.default_rng(derive_seed(seed, "held out")).permutation(known)
     held = max(1, round(HELD_OUT * len(rows)))
-    train, val = (
-        Split(split.images[part], {name: values[part] for name, values in split.labels.items()})
-        for part in (rows[held:], rows[:held])
-    )
-    return train, val
+    return rows[held:], rows[:held]
 
 
 class Eyes(nn.Module):
-    """Two nets with one space of people: of what was sent, and of originals.
+    """What was sent, and photos, in one space of people.
+
+    A photo is known by more than its pixels: whoever has it can send it as well, and ask the service. So it is
+    described by its original and by what would be sent of it.
 
     Args:
         sent: from payloads (N, C, H, W) and answers (N, values) to (N, `nets.judges.EMBEDDING`).
@@ -58,13 +60,25 @@ class Eyes(nn.Module):
         """Who payloads show: (N, EMBEDDING), of length 1."""
         return F.normalize(self.sent(images, answer).float(), dim=1)
 
+    def photos(self, shown: Tensor, seen: Tensor) -> Tensor:
+        """Who photos show: (N, EMBEDDING), of length 1.
+
+        Args:
+            shown: originals, float (N, 3, H, W) in [0, 1].
+            seen: what `forward` gives of their payloads.
+        """
+        return F.normalize(self.known.embed(shown) + seen, dim=1)
+
     def loss(self, batch: Batch, mirror: bool) -> Tensor:
-        """Cross-entropy of the person, by what was sent and by the original."""
+        """Cross-entropy of the person, by what was sent and by the photo; unknown people are left out."""
         truth, shown = batch.labels[IDENTITY], originals(batch)
         seen = self(batch.images, batch.labels[ANSWER])
-        by_payload = SHARPNESS * seen @ F.normalize(self.known.people, dim=1).T
-        by_original = self.known(augment(shown, mirror) if self.training else shown)
-        return F.cross_entropy(by_payload, truth) + F.cross_entropy(by_original.float(), truth)
+        photo = self.photos(augment(shown, mirror) if self.training else shown, seen)
+        people = SHARPNESS * F.normalize(self.known.people, dim=1)
+        losses = [
+            F.cross_entropy(each @ people.T, truth, ignore_index=UNKNOWN, reduction="sum") for each in (seen, photo)
+        ]
+        return (losses[0] + losses[1]) / (truth != UNKNOWN).sum().clamp(min=1)
 
 
 def learn_people(
@@ -77,28 +91,32 @@ def learn_people(
         width: channels of the first layer of the net of originals.
 
     Raises:
-        UsageError: there are fewer than two people.
+        UsageError: it is not known who is shown, or there are fewer than two people.
     """
-    height, wide = granted(view.train.originals).shape[1:3]
-    count, numbers = numbered(granted(view.train.people))
+    if view.train.people is None:
+        raise UsageError("nobody says who is shown. Cure: identity among the secrets of the data")
+    count, numbers = numbered(view.train.people)
     if count < 2:
         raise UsageError("nobody can be told from another. Cure: training images of two people or more")
+    height, wide = granted(view.train.originals).shape[1:3]
     eyes = Eyes(sent, Embedder(count, width, (height, wide)))
-    labels = {
-        IDENTITY: numbers,
-        ANSWER: answer_values(granted(view.train.answers)),
-        ORIGINAL: granted(view.train.originals),
-    }
-    train, val = hold_out(Split(_images(view.train), labels), seed)
+    _, held = held_out(numbers, seed)
+    every = pairs(_images(view.train), view.train)
+    kept = {name: values[held] for name, values in every.labels.items()}
+    val = Split(every.images[held], {**kept, IDENTITY: numbers[held]})
+    numbers[held] = UNKNOWN  # so that no other image need be copied
+    train = Split(every.images, {**every.labels, IDENTITY: numbers})
 
     def loss(batch: Batch) -> Tensor:
         return eyes.loss(batch, view.mirror)
 
+    plan = replace(plan, batch_size=min(plan.batch_size, max(16, len(train) // STEPS)))
     mirror = view.mirror and not view.val.is_features  # mirrored features are none of the mirrored image
     train_net(eyes, loss, train, val, plan, run, seed, learning_rate=learning_rate, mirror=mirror)
 
-    def describe(images: np.ndarray) -> np.ndarray:
-        return ask(eyes, lambda batch, _: eyes.known.embed(batch), images, _nothing(len(images))).numpy()
+    def describe(known: Known) -> np.ndarray:
+        seen = guess(known).people
+        return ask(eyes, eyes.photos, granted(known.originals), granted(seen)).numpy()
 
     def guess(observed: Observed) -> Guess:
         answer = answer_values(granted(observed.answers))
@@ -112,8 +130,3 @@ def _images(observed: Observed) -> np.ndarray:
     if observed.payloads is not None:
         return observed.payloads
     return blank(len(answer_values(granted(observed.answers))))
-
-
-def _nothing(n: int) -> np.ndarray:
-    """Answers that are not looked at."""
-    return np.zeros((n, 1), np.float32)

@@ -1,4 +1,4 @@
-"""Re-identification: whether a payload leads to other photos of the same person, whoever that is."""
+"""Re-identification: whether a payload leads to other photos of the same person, whoever that is. See decision 27."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,17 +15,19 @@ from dapter.nets.recognisers import build_recogniser
 from dapter.runs import Run
 from dapter.types import Guess, Observed, View
 
-_TINY = Plan(epochs=8, batch_size=32)
-_CPU = Plan(epochs=10)
-_PAPER = Plan(epochs=60, patience=15)
+PLANS = {
+    "tiny": Plan(epochs=8, batch_size=32),
+    "cpu": Plan(epochs=10),
+    "paper": Plan(epochs=60, patience=15),
+}
 
 
 @dataclass(frozen=True)
 class People(Attack):
-    """A net of payloads and one of originals, trained together to put photos of one person near one another.
+    """A net of payloads and one of originals, trained together to put images of one person near one another.
 
     It knows who the people of the training images are. Those under attack are strangers to it: it says how alike their
-    payloads are to originals. Both nets share their people (NormFace; Wang et al., ACM MM 2017).
+    payloads are to photos, which it can send as well. Both nets share their people (NormFace; Wang et al., MM 2017).
 
     Attributes:
         family: the net of payloads, see `nets.recognisers`.
@@ -38,7 +40,7 @@ class People(Attack):
     family: str = "cnn"
     inputs: Inputs = "residue"
     width: int = 16
-    plan: Plan = _CPU
+    plan: Plan = PLANS["cpu"]
     learning_rate: float = 2e-3
 
     sees: ClassVar[frozenset[str]] = frozenset({"payloads", "answers", "originals", "people"})
@@ -46,12 +48,21 @@ class People(Attack):
 
     @classmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:
-        """Two families; at the smallest scale one."""
+        """Two families, and the bits of the payload."""
+        plan = PLANS[preset]
         if preset == "tiny":
-            return (cls(width=8, plan=_TINY),)
+            return tuple(cls(inputs=inputs, width=8, plan=plan) for inputs in ("residue", "bits"))
         if preset == "cpu":
-            return (cls(), cls("resnet18", "whitened"))
-        return tuple(cls(family, width=48, plan=_PAPER, learning_rate=1e-3) for family in ("cnn", "resnet18", "vit"))
+            return (cls(plan=plan), cls(inputs="bits", plan=plan), cls("resnet18", "whitened", plan=plan))
+        return tuple(
+            cls(family, inputs, 48, plan, 1e-3)
+            for family in ("cnn", "resnet18", "vit")
+            for inputs in ("residue", "bits")
+        )
+
+    def on_features(self) -> Self:
+        """On the residue where it was on bits."""
+        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs)
 
     def on_originals(self) -> Self:
         """The same on originals as they are."""
