@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
-from converter import RESULTS, Bench
+from converter import RESULTS, Bench, load
 from converter import Settings as ConverterSettings
 from source import command
 
-from dapter.data import Data, load_data
+from dapter.data import Data
 from dapter.defences import build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
@@ -32,12 +32,14 @@ from dapter.types import Measurement
 class Settings:
     """What to measure."""
 
-    root: Path
-    """The folder that holds the data set."""
+    root: Path | None = None
+    """The folder that holds the data set; none for generated ones."""
     data: str = "cifar10"
     target: str = "animal_vehicle"
     secrets: tuple[str, ...] = ()
     """Labels for which the bounds on every attack are computed."""
+    size: int | None = None
+    """Height and width of the images, for sets that are resized."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     budgets: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0)
     """Bits beyond the answer."""
@@ -61,14 +63,14 @@ class Settings:
 
 
 def lines(settings: Settings) -> Iterator[Measurement]:
-    bench = Bench(ConverterSettings(settings.root, settings.data, settings.target, settings.preset, runs=settings.runs))
-    shown = load_data(settings.data, target=settings.target, secrets=settings.secrets, root=settings.root)
+    asked = ConverterSettings(settings.root, settings.data, settings.target, settings.preset, runs=settings.runs)
+    bench, shown = Bench(asked, load(settings)), load(settings, settings.secrets)
     plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
     source = command("benchmarks/budget.py", settings, ("data", "target", "study"))
     added = {"study": settings.study, "epochs": plan.epochs}
     for width, flip, seed in product(settings.widths, settings.flips, settings.seeds):
-        asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet", "labels")}
-        for entry in measured(settings, {**asked, "width": width, "flip": flip}, bench, shown, plan, seed):
+        given = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet", "labels")}
+        for entry in measured(settings, {**given, "width": width, "flip": flip}, bench, shown, plan, seed):
             yield replace(entry, settings={**entry.settings, **added}, source=source, preset=settings.preset)
 
 
