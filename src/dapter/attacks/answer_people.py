@@ -16,7 +16,7 @@ from dapter.types import Guess, Observed, View
 
 PLANS = {
     "tiny": Plan(epochs=8, batch_size=32, augment=False),
-    "cpu": Plan(epochs=10, augment=False),
+    "cpu": Plan(epochs=30, batch_size=64, augment=False),
     "paper": Plan(epochs=60, patience=15, augment=False),
 }
 

@@ -17,7 +17,7 @@ from dapter.types import Guess, Observed, View
 
 PLANS = {
     "tiny": Plan(epochs=8, batch_size=32),
-    "cpu": Plan(epochs=10),
+    "cpu": Plan(epochs=30, batch_size=64),
     "paper": Plan(epochs=60, patience=15),
 }
 
