@@ -14,7 +14,7 @@ from dapter.types import Measurement
 RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""
 
-SHOWN = {"suite": ", whole suite", "tiles": ", 4 x 4 flat tiles"}
+SHOWN = {"suite": ", whole suite", "identity": ", who is shown", "tiles": ", 4 x 4 flat tiles"}
 """What is said of the converters of a study, if anything."""
 
 Files = Mapping[str, Sequence[Measurement]]
@@ -90,17 +90,17 @@ def _mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> st
 
 
 def worst_leaks(audits: Files) -> str:
-    """What attackers learned: a row a converter, by the last of its studies."""
-    last: dict[tuple[str, str], dict[str, str]] = {}
+    """What attackers learned: a row a converter, by the study that has the most trainings of it."""
+    best: dict[tuple[str, str], Variant] = {}
     for file, found in audits.items():
         for study, entries in studies(found).items():
             for each in variants(entries):
-                name = f"{each.name}{trained(each)}{SHOWN.get(study, '')}"
-                last[file, name] = _row(name, each)
-    if not last:
+                key = file, f"{each.name}{trained(each)}{SHOWN.get(study, '')}"
+                best[key] = max(each, best.get(key, each), key=lambda variant: len(variant.subjects))
+    if not best:
         return ""
-    head = list(next(iter(last.values())))
-    return f"{markdown(head, [list(row.values()) for row in last.values()])}\n{NOTE}\n"
+    rows = [_row(name, each) for (_, name), each in best.items()]
+    return f"{markdown(list(rows[0]), [list(row.values()) for row in rows])}\n{NOTE}\n"
 
 
 def _row(name: str, each: Variant) -> dict[str, str]:
@@ -108,7 +108,7 @@ def _row(name: str, each: Variant) -> dict[str, str]:
     restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
     original, hard = each.figures("target_accuracy_original"), each.figures("budget_bits")
     return {
-        "images": first.data,
+        "images": f"{first.data}, {first.settings['image_size'][0]} px",
         "question": first.target or "",
         "converter": name,
         "trainings": str(len(each.subjects)),
