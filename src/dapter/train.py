@@ -145,13 +145,14 @@ def _check_targets(service: Service, data: Data) -> None:
 
 @torch.no_grad()
 def _validate(defence: Defence, service: Service, data: Data, batch_size: int) -> dict[str, float]:
-    """Mean of each of the defence's losses over the validation split."""
+    """Mean of each of the defence's losses over the validation split; `loss` is what selects among epochs."""
     sums: dict[str, float] = {}
     split = data.splits["val"]
     for batch in batches(split, batch_size, defence.learner.device):
         for name, value in defence.losses(batch, service).items():
             sums[name] = sums.get(name, 0.0) + float(value) * len(batch.images)
-    return {name: total / len(split) for name, total in sums.items()}
+    means = {name: total / len(split) for name, total in sums.items()}
+    return {**means, "loss": defence.validation_loss(means)}
 
 
 def _load_weights(defence: Defence, path: Path) -> None:

@@ -127,6 +127,15 @@ def test_the_search_finds_the_fewest_stamps_that_do():
     assert torch.equal(find_stamps(lambda stamps: torch.full((len(stamps),), SURE / 2), 4, 5), torch.full((4,), 2))
 
 
+def test_a_budget_is_exceeded_by_the_mean_over_the_split(service):
+    """Some batches of a split always take more than others."""
+    kept = Budget(budget_bits=2.0)
+    assert kept.validation_loss({"accuracy": 0.1, "rate": 1.9, "loss": 0.2}) == 0.1
+    assert kept.validation_loss({"accuracy": 0.1, "rate": 3.0, "loss": 0.1}) == pytest.approx(0.6)
+    levels = {"accuracy": 0.1, "rate": 1.0, "loss": 0.1, "taken_0": 1.4, "taken_1": 0.8}
+    assert kept.validation_loss(levels) == pytest.approx(0.3)
+
+
 def test_gradients_reach_the_painter_through_the_draw_and_through_its_distribution(data, service):
     kept = defence(service)
     kept.learner.nets.train()

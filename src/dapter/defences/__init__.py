@@ -94,7 +94,15 @@ class Defence(abc.ABC):
 
     @abc.abstractmethod
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
-        """The named losses of a batch, differentiable scalars; `loss` selects among epochs, unless it `keeps_last`."""
+        """The named losses of a batch, differentiable scalars, `loss` among them."""
+
+    def validation_loss(self, means: Mapping[str, float]) -> float:
+        """What selects among epochs, unless the defence `keeps_last`: the smaller the better.
+
+        Args:
+            means: of the named losses over the validation split.
+        """
+        return means["loss"]
 
     @abc.abstractmethod
     def update(self, batch: Batch, service: Service) -> dict[str, float]:

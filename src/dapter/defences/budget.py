@@ -38,6 +38,9 @@ SHARE = 4
 """One in so many images of a batch is also painted as in use, for the price and the prior; for a range all are, because
 each level has only some of them."""
 
+TAKEN = "taken_"
+"""Begins the names of what each level takes of its budget."""
+
 MOST_ANSWERS = 256
 """The prior has a row for each joint answer that counts, and of several cells finding where it starts takes a search
 a row."""
@@ -181,15 +184,23 @@ class Budget(Defence):
         """`accuracy` (cross-entropy, as DAPter's L_acc), `rate` in bits, in training also `taught`, and `loss`.
 
         In training `accuracy` is that of drawn stamps (of one cell its mean over the draw), `rate` is R, `taught` T. In
-        use `rate` is the code length given the answer; `loss` then compares epochs at equal budget: accuracy, plus 1
-        for every time it exceeds the budget.
+        use `rate` is the code length given the answer. Of a range of budgets there is also, for each level, what the
+        payloads take of theirs: `taken_0` and so on. `loss` is accuracy, plus 1 for every time the budget is exceeded.
         """
         return self._named(self._see(batch, service))
 
     def _named(self, seen: Seen) -> dict[str, Tensor]:
-        excess = F.relu(self._levels.overrun(seen.rate, seen.budgets) - 1).mean()
-        found = {"loss": seen.accuracy + excess, "accuracy": seen.accuracy, "rate": seen.rate.mean()}
+        taken = self._levels.overrun(seen.rate, seen.budgets)
+        found = {"loss": seen.accuracy + F.relu(taken - 1).mean(), "accuracy": seen.accuracy, "rate": seen.rate.mean()}
+        if self._levels.count > 1:
+            found |= {f"{TAKEN}{level}": share for level, share in enumerate(taken)}
         return found if seen.taught is None else {**found, "taught": seen.taught.mean()}
+
+    def validation_loss(self, means: Mapping[str, float]) -> float:
+        """Compares epochs at equal budget: a budget is exceeded by the mean of all payloads, not by that of a batch."""
+        taken = [share for name, share in means.items() if name.startswith(TAKEN)]
+        excess = [max(0.0, share - 1) for share in taken or [means["rate"] / self.budget_bits]]
+        return means["accuracy"] + sum(excess) / len(excess)
 
     def _see(self, batch: Batch, service: Service) -> Seen:
         prior, sizes, images = self._prior, sizes_of(service), batch.images
