@@ -31,8 +31,11 @@ def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
 
 
 def frontier(found: Sequence[Measurement]) -> list[Variant]:
-    """The converters that met the same attacks, if they are of two defences or more and were measured."""
-    made = variants([entry for entry in found if entry.settings.get("study") in FRONTIER])
+    """The converters that met the same attacks, if they are of two defences or more and were measured.
+
+    In the order of FRONTIER, so that a defence has the same colour in every figure.
+    """
+    made = variants([entry for study in FRONTIER for entry in found if entry.settings.get("study") == study])
     shown = [each for each in made if each.secrets and each.figures("target_accuracy")]
     return shown if len({each.defence for each in shown}) > 1 else []
 
