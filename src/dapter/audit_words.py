@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from dapter.audit_lines import IMAGE, LEAK, Variant, attack_key, attacks_on, mean, spread
 from dapter.checks import FLAGS
-from dapter.data import IDENTITY
 from dapter.tables import how, interval, number, text, wording
 from dapter.types import Measurement
 
@@ -84,7 +83,7 @@ def how_sure(each: Variant, preset: str | None) -> list[str]:
         return ["No attack gave a leak: the originals told no more than the answer."]
     worst = each.worst(secret)
     attacks, n = len({how(line) for line in each.lines if line.attack}), worst[0].n
-    unit = "people" if secret == IDENTITY else "test images"
+    unit = "people" if each.behind(secret)[0].measure == "reid_auc" else "test images"
     again = len({line.settings.get("attack", {}).get("seed") for line in each.lines if line.attack})
     said = [
         f"Grade {worst[0].grade}: these {attacks} attacks found no more. A stronger attack may find more.",
