@@ -20,8 +20,12 @@ ATTACKS = {
         ("answer_image", {}, "ssim", 0.2),
         ("reconstruction", {"family": "unet", "objective": "ssim"}, "ssim", 0.78),
     ),
+    "identity": (
+        ("answer_people", {}, "reid_auc", 0.57),
+        ("people", {"family": "cnn", "inputs": "residue"}, "reid_auc", 0.78),
+    ),
 }
-ENDS = {"class": (0.22, 0.72), "image": (0.2, 1.0)}
+ENDS = {"class": (0.22, 0.72), "image": (0.2, 1.0), "identity": (0.57, 0.8)}
 
 
 def lines(defence="dapter", lam=0.9, seed=0, more=0.0, secrets=("class", "image"), **fields):
@@ -47,7 +51,7 @@ def lines(defence="dapter", lam=0.9, seed=0, more=0.0, secrets=("class", "image"
                 floor=floor, ceiling=ceiling, leak=(value - floor) / (ceiling - floor), flags=flags,
                 settings={**own, "attack": {**settings, "seed": 0}}, **base,
             ))  # fmt: skip
-        if secret != "image":
+        if secret == "class":
             scores += [replace(each, measure="secret_accuracy") for each in scores]
         worst = max(scores, key=lambda each: each.leak)
         leak = {"value": worst.leak, "low": worst.leak - 0.02, "high": worst.leak + 0.02}

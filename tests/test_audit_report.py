@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,11 @@ def test_what_was_not_computed_is_said_and_how_to_get_it(tmp_path):
     for part in ("pip install 'dapter[saliency]'", "Not checked", "no service answered", "keeps no pictures"):
         assert part in page.text
     assert "Secrets that the true answer gives away" not in page.text
+
+
+def test_of_who_is_shown_people_are_counted(tmp_path):
+    page = read(make_audit(tmp_path / "run", lines(secrets=("identity",), n=500)), tmp_path)
+    assert re.search(r"The worst leak: .{1,60}, n = 500 people", page.text)
 
 
 def test_without_an_attack_on_the_image_there_is_nothing_restored(tmp_path):
