@@ -171,6 +171,8 @@ class Settings:
     secrets: tuple[str, ...] = ()
     n: int | None = None
     """How many images, for generated sets."""
+    size: int | None = None
+    """Height and width of the images, for sets that are resized."""
     recogniser_epochs: int = 4
     decoder_epochs: int = 2
     attacks: tuple[str, ...] | None = None
@@ -184,7 +186,8 @@ class Settings:
 
     def load(self, study: Study, secrets: bool) -> Data:
         """The data set, with the study's secrets or without."""
-        given = {name: value for name, value in (("root", self.root), ("n", self.n)) if value is not None}
+        asked = {"root": self.root, "n": self.n, "size": self.size}
+        given = {name: value for name, value in asked.items() if value is not None}
         labels = (self.target, self.secrets) if self.data else (study.target, study.secrets)
         return load_data(self.data or study.data, target=labels[0], secrets=labels[1] if secrets else (), **given)
 
