@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import tyro
+from lines import replace_lines
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +32,7 @@ from dapter.defences.dapter import Dapter
 from dapter.loop import Plan
 from dapter.nets.classifiers import build_classifier
 from dapter.nets.recognisers import build_recogniser
-from dapter.runs import code_version, environment, list_runs, write_atomic
+from dapter.runs import code_version, environment, list_runs
 from dapter.service.classifier import Classifier, Service
 from dapter.spent import Spent, read_spent
 from dapter.subjects import Subject
@@ -197,9 +198,7 @@ def main() -> None:
     """Time both, and write the results file."""
     settings = tyro.cli(Settings, description=__doc__)
     found = list(measure(settings))
-    old = settings.out.read_text().splitlines() if settings.out.exists() else []
-    kept = [line for line in old if Measurement.from_json(line).source != SOURCE]
-    write_atomic(settings.out, "".join(f"{line}\n" for line in [*kept, *(entry.to_json() for entry in found)]))
+    replace_lines(settings.out, found, lambda entry: entry.source == SOURCE)
     for entry in found:
         print(f"{entry.measure}: {entry.value:.4g} ({entry.low:.4g} to {entry.high:.4g})")
 

@@ -12,6 +12,7 @@ of each kind. Interrupted work resumes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from typing import Literal
 import tyro
 from converter import RESULTS, Bench, load
 from converter import Settings as BenchSettings
+from lines import replace_lines
 from source import command
 
 from dapter.attacks import Attack
@@ -27,7 +29,7 @@ from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
 from dapter.defences import build_defence
-from dapter.runs import Run, write_atomic
+from dapter.runs import Run
 from dapter.tables import leak_table
 from dapter.types import Measurement
 
@@ -109,15 +111,18 @@ def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
                 yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start)
 
 
+def is_of(study: str, defence: str, entry: Measurement) -> bool:
+    """Whether a measurement belongs to a study and a defence."""
+    return entry.settings.get("study") == study and entry.defence == defence
+
+
 def main() -> None:
     """Audit, and write the results file after every converter."""
     settings = tyro.cli(Settings, description=__doc__)
     asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs)
     bench, data = Bench(asked, load(settings)), load(settings, settings.secrets)
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
     attacked = "budget" if settings.budgets else "dapter"
-    kept = [entry for entry in old if (entry.settings.get("study"), entry.defence) != (settings.study, attacked)]
     source = command("benchmarks/audit.py", settings, ("data", "target", "study"))
     found: list[Measurement] = []
     for run in converters(bench, settings):
@@ -137,7 +142,7 @@ def main() -> None:
                 named["epochs"] = settings.epochs
             paper = PAPER.get((entry.defence, entry.settings.get("lam"), entry.measure, entry.attack))
             found.append(replace(entry, settings=named, preset=settings.preset, source=source, reported=paper))
-        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+        replace_lines(path, found, partial(is_of, settings.study, attacked))
     print(path)
 
 

@@ -17,13 +17,13 @@ from typing import Any, Literal
 import tyro
 from converter import RESULTS, Bench, load
 from converter import Settings as ConverterSettings
+from lines import replace_lines
 from source import command
 
 from dapter.data import Data
 from dapter.defences import build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
-from dapter.runs import write_atomic
 from dapter.train import load_defence
 from dapter.types import Measurement
 
@@ -94,11 +94,9 @@ def main() -> None:
     """Measure, and write the results file."""
     settings = tyro.cli(Settings, description=__doc__)
     path = RESULTS / f"budget_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [entry for entry in old if entry.settings["study"] != settings.study]
     # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
     found = [entry for entry in lines(settings) if entry.measure != "latency_ms"]
-    write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+    replace_lines(path, found, lambda entry: entry.settings["study"] == settings.study)
     print(f"{settings.study}: {len(found)} measurements in {path}")
 
 

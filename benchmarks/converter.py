@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tyro
+from lines import replace_lines
 from source import command
 
 from dapter.data import Data, load_data
@@ -27,7 +28,7 @@ from dapter.defences import build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
 from dapter.presets import find_preset
-from dapter.runs import Run, write_atomic
+from dapter.runs import Run
 from dapter.service.training import load_trained_service, train_service
 from dapter.train import load_defence, train
 from dapter.tune import sweep, tune
@@ -134,13 +135,10 @@ def main() -> None:
     settings = tyro.cli(Settings, description=__doc__)
     bench = Bench(settings)
     path = RESULTS / f"dapter_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    old = path.read_text().splitlines() if path.exists() else []
-    kept = [Measurement.from_json(line) for line in old]
     for study in settings.studies:
         # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
         found = [entry for entry in getattr(bench, study)() if entry.measure != "latency_ms"]
-        kept = [entry for entry in kept if entry.settings["study"] != study] + found
-        write_atomic(path, "".join(entry.to_json() + "\n" for entry in kept))
+        replace_lines(path, found, lambda entry, study=study: entry.settings["study"] == study)
         print(f"{study}: {len(found)} measurements in {path}")
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from lines import read
+
 from dapter.tables import interval, markdown, text
 from dapter.types import Measurement
 
@@ -33,20 +35,16 @@ TITLES = {"client": "Client", "web": "Browser", "load": "Gateway under load", "s
 def cost_parts(folder: Path) -> list[str]:
     """The sections, from the files of `folder`; nothing about a file that is not there."""
     parts = []
-    if found := _read(folder / "export.jsonl"):
+    if found := read(folder / "export.jsonl"):
         parts.append(
             "## Exports\n\n`results/export.jsonl`. Latency and peak memory at 224 px on one core; accuracy on the "
             "validation images; no more than 0.1 % of a float32 export's values may be unlike the converter's, and "
             f"then by one level.\n\n{_exports(found)}"
         )
     for name, said in USE.items():
-        if found := _read(folder / f"{name}.jsonl"):
+        if found := read(folder / f"{name}.jsonl"):
             parts.append(f"## {TITLES[name]}\n\n`results/{name}.jsonl`, on {_machine(found)}. {said}\n\n{_rows(found)}")
     return parts
-
-
-def _read(path: Path) -> list[Measurement]:
-    return [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def _machine(found: Sequence[Measurement]) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from lines import replace_lines
 from tyro.conf import OmitArgPrefixes
 
 from dapter import plugins
@@ -31,7 +32,7 @@ from dapter.export.litert import environment_folder, environment_python
 from dapter.exporting import export, subject_of
 from dapter.metrics import wilson
 from dapter.options import DataOptions, ServiceOptions
-from dapter.runs import Run, code_version, environment, write_atomic
+from dapter.runs import Run, code_version, environment
 from dapter.service.classifier import Service
 from dapter.train import load_defence
 from dapter.types import Measurement
@@ -137,14 +138,10 @@ def main() -> None:
     """Export, measure and write the results file."""
     settings = tyro.cli(Settings, description=__doc__)
     run = Run.load(settings.run)
-    found = list(
-        dict.fromkeys(entry.to_json() for entry in rows(settings, run, settings.service.load(), settings.data.load()))
-    )
-    kept = settings.out.read_text().splitlines() if settings.out.exists() else []
-    kept = [line for line in kept if json.loads(line)["settings"]["run"] != run.path.name]
-    write_atomic(settings.out, "".join(f"{line}\n" for line in [*kept, *found]))
-    for line in found:
-        entry = Measurement.from_json(line)
+    measured = rows(settings, run, settings.service.load(), settings.data.load())
+    found = {entry.to_json(): entry for entry in measured}.values()
+    replace_lines(settings.out, found, lambda entry: entry.settings["run"] == run.path.name)
+    for entry in found:
         value = "refused" if entry.value is None else f"{entry.value:.5g}"
         print(f"{entry.settings['format']} {entry.settings['precision']} {entry.measure}: {value}")
 

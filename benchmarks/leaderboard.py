@@ -20,13 +20,14 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench, load
 from converter import Settings as BenchSettings
+from lines import replace_lines
 from source import command
 
 from dapter.audit import audit
 from dapter.defences import Defence, build_defence
 from dapter.evaluate import evaluate
 from dapter.plugins import names
-from dapter.runs import Run, write_atomic
+from dapter.runs import Run
 from dapter.tables import leak_table
 from dapter.types import Measurement
 
@@ -127,9 +128,7 @@ def main() -> int:
             traceback.print_exc()
             failed.append(name)
             continue
-        old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
-        kept = [entry for entry in old if entry.defence != name]
-        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+        replace_lines(path, found, lambda entry, name=name: entry.defence == name)
     print(path)
     if failed:
         print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with --defences {' '.join(failed)}")

@@ -29,6 +29,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench
 from converter import Settings as BenchSettings
+from lines import replace_lines
 from source import command
 
 from dapter.attacks import Attack
@@ -36,7 +37,6 @@ from dapter.audit import audit
 from dapter.data import Data, load_data
 from dapter.defences import Defence, build_defence, with_settings
 from dapter.presets import find_preset
-from dapter.runs import write_atomic
 from dapter.tables import leak_table
 from dapter.train import load_defence
 from dapter.types import Measurement
@@ -247,9 +247,7 @@ def main() -> None:
     path = settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl"
     for name in settings.rows or repetition.study.rows:
         found = list(repetition.lines(name))
-        old = [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
-        kept = [entry for entry in old if entry.settings["row"] != name]
-        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+        replace_lines(path, found, lambda entry, name=name: entry.settings["row"] == name)
     print(path)
 
 

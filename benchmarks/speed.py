@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from lines import replace_lines
 from torch.nn import functional as F
 
 from dapter.batches import Batch
@@ -25,7 +26,7 @@ from dapter.cost import measure_cost
 from dapter.defences import round_to_levels
 from dapter.defences.dapter import Dapter
 from dapter.nets.classifiers import build_classifier
-from dapter.runs import code_version, environment, write_atomic
+from dapter.runs import code_version, environment
 from dapter.service.classifier import Classifier, Service
 from dapter.types import GREY, Measurement
 
@@ -127,9 +128,7 @@ def main() -> None:
     found = [*latency(report)]
     for width in settings.service_widths:
         found += throughput(settings, width, report)
-    old = RESULTS.read_text().splitlines() if RESULTS.exists() else []
-    others = [line for line in old if Measurement.from_json(line).source != SOURCE]
-    write_atomic(RESULTS, "".join(f"{line}\n" for line in [*others, *(entry.to_json() for entry in found)]))
+    replace_lines(RESULTS, found, lambda entry: entry.source == SOURCE)
     for entry in found:
         print(f"{entry.measure} {dict(entry.settings)}: {entry.value:.4g}")
 

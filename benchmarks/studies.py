@@ -1,7 +1,6 @@
 """The lines of a results file by the study that they belong to."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from dapter.audit_lines import Variant, variants
 from dapter.types import Measurement
@@ -16,11 +15,6 @@ AUDITS = {
 }
 FRONTIER = ("lambda", "budget")
 """Studies whose converters met the same attacks, so that they compare."""
-
-
-def read(path: Path) -> list[Measurement]:
-    """The measurements of one results file."""
-    return [Measurement.from_json(line) for line in path.read_text().splitlines()]
 
 
 def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:

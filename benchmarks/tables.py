@@ -14,10 +14,11 @@ from pathlib import Path
 
 from budget_tables import budget_part
 from cost_tables import cost_parts
+from lines import read
 from readme import Files, readme
 from reproductions import reproduction_part
 from standings import board_figures, board_part
-from studies import AUDITS, frontier, read, studies
+from studies import AUDITS, frontier, studies
 
 from dapter.audit_figures import dial_figure, frontier_figure
 from dapter.audit_lines import Variant, summary, variants

@@ -1,11 +1,8 @@
 """The tables of the rivals' papers can be repeated: every row is a defence that can be built."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
+from benchmark_files import load
 from dapter.defences import Task, with_settings
 from dapter.defences.disco import Disco
 from dapter.types import Measurement
@@ -14,17 +11,7 @@ from helpers import make_data
 
 @pytest.fixture(scope="module")
 def rivals():
-    path = Path(__file__).parents[1] / "benchmarks" / "rivals.py"
-    spec = importlib.util.spec_from_file_location("benchmark_rivals", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # as for a script: they import one another
-    sys.modules[spec.name] = module  # dataclasses look there
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-        del sys.modules[spec.name]
-    return module
+    return load("rivals")
 
 
 def test_every_row_can_be_built_and_says_which_study_it_is(rivals):

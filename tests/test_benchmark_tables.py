@@ -1,6 +1,5 @@
 """The page of results, made from lines of audits."""
 
-import importlib.util
 import shlex
 import sys
 from dataclasses import replace
@@ -10,6 +9,7 @@ import pytest
 import tyro
 
 from audit_pages import lines
+from benchmark_files import load
 
 
 @pytest.fixture(scope="module")
@@ -25,18 +25,6 @@ def readme():
 @pytest.fixture(scope="module")
 def standings():
     return load("standings")
-
-
-def load(name):
-    path = Path(__file__).parents[1] / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent))  # as for a script: they import one another
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(path.parent))
-    return module
 
 
 def study(name, found):
