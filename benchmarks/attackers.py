@@ -198,7 +198,7 @@ def main() -> None:
     """Time both, and write the results file."""
     settings = tyro.cli(Settings, description=__doc__)
     found = list(measure(settings))
-    replace_lines(settings.out, found, lambda entry: entry.source == SOURCE)
+    replace_lines(settings.out, found, lambda entry: entry.source)
     for entry in found:
         print(f"{entry.measure}: {entry.value:.4g} ({entry.low:.4g} to {entry.high:.4g})")
 

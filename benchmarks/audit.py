@@ -12,7 +12,6 @@ of each kind. Interrupted work resumes.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Literal
@@ -111,18 +110,12 @@ def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
                 yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start)
 
 
-def is_of(study: str, defence: str, entry: Measurement) -> bool:
-    """Whether a measurement belongs to a study and a defence."""
-    return entry.settings.get("study") == study and entry.defence == defence
-
-
 def main() -> None:
     """Audit, and write the results file after every converter."""
     settings = tyro.cli(Settings, description=__doc__)
     asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs)
     bench, data = Bench(asked, load(settings)), load(settings, settings.secrets)
     path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    attacked = "budget" if settings.budgets else "dapter"
     source = command("benchmarks/audit.py", settings, ("data", "target", "study"))
     found: list[Measurement] = []
     for run in converters(bench, settings):
@@ -142,7 +135,7 @@ def main() -> None:
                 named["epochs"] = settings.epochs
             paper = PAPER.get((entry.defence, entry.settings.get("lam"), entry.measure, entry.attack))
             found.append(replace(entry, settings=named, preset=settings.preset, source=source, reported=paper))
-        replace_lines(path, found, partial(is_of, settings.study, attacked))
+        replace_lines(path, found, lambda entry: (entry.settings.get("study"), entry.defence))
     print(path)
 
 

@@ -96,7 +96,7 @@ def main() -> None:
     path = RESULTS / f"budget_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
     found = [entry for entry in lines(settings) if entry.measure != "latency_ms"]
-    replace_lines(path, found, lambda entry: entry.settings["study"] == settings.study)
+    replace_lines(path, found, lambda entry: entry.settings["study"])
     print(f"{settings.study}: {len(found)} measurements in {path}")
 
 

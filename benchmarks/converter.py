@@ -138,7 +138,7 @@ def main() -> None:
     for study in settings.studies:
         # Latency is measured on a quiet machine by benchmarks/speed.py, not here beside other work.
         found = [entry for entry in getattr(bench, study)() if entry.measure != "latency_ms"]
-        replace_lines(path, found, lambda entry, study=study: entry.settings["study"] == study)
+        replace_lines(path, found, lambda entry: entry.settings["study"])
         print(f"{study}: {len(found)} measurements in {path}")
 
 

@@ -140,7 +140,7 @@ def main() -> None:
     run = Run.load(settings.run)
     measured = rows(settings, run, settings.service.load(), settings.data.load())
     found = {entry.to_json(): entry for entry in measured}.values()
-    replace_lines(settings.out, found, lambda entry: entry.settings["run"] == run.path.name)
+    replace_lines(settings.out, found, lambda entry: entry.settings["run"])
     for entry in found:
         value = "refused" if entry.value is None else f"{entry.value:.5g}"
         print(f"{entry.settings['format']} {entry.settings['precision']} {entry.measure}: {value}")

@@ -4,9 +4,9 @@
 
 trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
 those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`.
-The file `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence are replaced,
-all others stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a defence that fails is
-named at the end, and stops no other.
+The file `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence, seed and image
+size are replaced, all others stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a
+defence that fails is named at the end, and stops no other.
 """
 
 import sys
@@ -128,7 +128,7 @@ def main() -> int:
             traceback.print_exc()
             failed.append(name)
             continue
-        replace_lines(path, found, lambda entry, name=name: entry.defence == name)
+        replace_lines(path, found, lambda entry: (entry.defence, entry.seed, *entry.settings["image_size"]))
     print(path)
     if failed:
         print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with --defences {' '.join(failed)}")

@@ -4,8 +4,8 @@
 
 trains the service as `benchmarks/converter.py` does (or finds it), then every row of the table as long as the service
 was trained, and audits it. The file `results/rivals_<study>_<preset>.jsonl` gets its lines, one measurement a line:
-`settings.row` is the row of the table, `reported` the paper's figure where it is known. Lines of the same row are
-replaced; `--rows` measures some rows only. Interrupted work resumes. The studies:
+`settings.row` is the row of the table, `reported` the paper's figure where it is known. Lines of the same row, seed and
+image size are replaced; `--rows` measures some rows only. Interrupted work resumes. The studies:
 
     disco_table1            CIFAR-10 as the paper's text has it: animal or vehicle is the target, the class is secret
     disco_table1_classes    as its code has it: the ten classes are the target, the image is hidden
@@ -81,8 +81,9 @@ STUDIES: Mapping[str, Study] = {
             "noise": Row("gaussian_noise"),
             "random pruning": Row("random_pruning", {"ratio": 0.6}),
             "adversary": Row("learning_not_to_learn", {"lam": 0.0}),
-            "maximum entropy": Row("maximum_entropy"),
+            "maximum entropy": Row("maximum_entropy", {"blocks": 6}),
             "DISCO": DISCO,
+            "DISCO with decoupler": Row("disco", {"hides": "secrets", "decoupler": 4, "width": 16}),
         },
     ),
     "disco_table1_classes": Study(
@@ -145,7 +146,8 @@ STUDIES: Mapping[str, Study] = {
         {
             "none": Row("partition", {"net": "vgg19", "cut": 8, "hides": "image", "defenders": 0}),
             "Privacy Partitioning": Row("partition", {"net": "vgg19", "cut": 8, "hides": "image"}),
-            "private pixelation": Row("dp_pixelation"),
+            "private pixelation, epsilon 1": Row("dp_pixelation", {"epsilon": 1.0}),
+            "private pixelation, epsilon 10": Row("dp_pixelation", {"epsilon": 10.0}),
         },
         ("partition",),
     ),
@@ -247,7 +249,7 @@ def main() -> None:
     path = settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl"
     for name in settings.rows or repetition.study.rows:
         found = list(repetition.lines(name))
-        replace_lines(path, found, lambda entry, name=name: entry.settings["row"] == name)
+        replace_lines(path, found, lambda entry: (entry.settings["row"], entry.seed, *entry.settings["image_size"]))
     print(path)
 
 

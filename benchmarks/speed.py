@@ -128,7 +128,7 @@ def main() -> None:
     found = [*latency(report)]
     for width in settings.service_widths:
         found += throughput(settings, width, report)
-    replace_lines(RESULTS, found, lambda entry: entry.source == SOURCE)
+    replace_lines(RESULTS, found, lambda entry: entry.source)
     for entry in found:
         print(f"{entry.measure} {dict(entry.settings)}: {entry.value:.4g}")
 

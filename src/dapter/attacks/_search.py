@@ -48,10 +48,21 @@ class Search:
         scale: of payloads, (1, C, 1, 1): the unit of distances.
         first: images to begin with, float (N, 3, H, W) in [0, 1].
         features: whether the payloads are features.
+        masked: whether channels that are all 0 were left out, and tell nothing of the values there.
     """
 
-    def __init__(self, payloads: Tensor, client: Client, scale: Tensor, first: Tensor, features: bool = False) -> None:
+    def __init__(
+        self,
+        payloads: Tensor,
+        client: Client,
+        scale: Tensor,
+        first: Tensor,
+        features: bool = False,
+        masked: bool = False,
+    ) -> None:
         self.payloads, self.client, self.scale = payloads, client, scale
+        seen = (payloads != 0).any(dim=3, keepdim=True).any(dim=2, keepdim=True).to(payloads.dtype)
+        self.weight = seen / seen.mean(dim=1, keepdim=True).clamp(min=1e-6) if masked else 1.0
         self.rounding = payloads.abs() * HALF_ROUNDING if features else ROUNDING
         self.best = first.clone()
         with torch.no_grad():
@@ -80,9 +91,9 @@ class Search:
                 self.curve.append(float(self.distance.mean()))
 
     def _distances(self, images: Tensor) -> Tensor:
-        """Mean squared distance of each conversion to what rounds to the payload, (N,)."""
+        """Mean squared distance of each conversion to what rounds to the payload, where it is seen, (N,)."""
         beyond = F.relu((self.client(images) - self.payloads).abs() - self.rounding) / self.scale
-        return beyond.square().mean(dim=(1, 2, 3))
+        return (self.weight * beyond.square()).mean(dim=(1, 2, 3))
 
     def _keep(self, images: Tensor, distances: Tensor) -> None:
         better = distances < self.distance

@@ -43,6 +43,7 @@ _CPU = Plan(epochs=1, batch_size=64, augment=False)
 class Inversion(Attack):
     """Gradient descent on an input of the known client part, until its conversion is the payload.
 
+    Of a client part that leaves channels out (one with a `whole`) the others are explained, by all that it would send.
     Granted: the client part, and originals with their payloads, from which come the mean image where the search begins,
     the payloads' scale and, for a client part without a gradient, a network that imitates it.
 
@@ -94,6 +95,9 @@ class Inversion(Attack):
         if view.val.is_features:  # else channels that are nearly always 0 would count for all
             scale = scale.clamp(min=QUIET * float(scale.max()))
         mean = mean_image(originals)
+        masked = isinstance(getattr(client, "whole", None), torch.nn.Module)
+        if masked:  # which channels were left out shows; a gradient through that choice would lead nowhere
+            client = client.whole  # type: ignore[attr-defined]
         if not has_gradient(client, originals):
             part = Run(run.path / "imitation")
             client = with_gradient_of(client, imitate(client, view, scale, self.width, self.plan, part, seed))
@@ -103,17 +107,19 @@ class Inversion(Attack):
             torch.manual_seed(derive_seed(seed, "search"))
             chunk = max(1, CHUNK_PIXELS // mean[0].numel())
             parts = [to_float(seen[start : start + chunk], device) for start in range(0, len(seen), chunk)]
-            found = [self._search(part, client, scale, mean, observed.is_features) for part in parts]
+            found = [self._search(part, client, scale, mean, observed.is_features, masked) for part in parts]
             curve = np.mean([search.curve for search in found], axis=0).tolist()
             run.write_lines(CURVE, [{"step": step, "val_loss": loss} for step, loss in enumerate(curve)])
             return Guess(images=np.concatenate([to_pixels(search.best.cpu()) for search in found]))
 
         return guess
 
-    def _search(self, payloads: Tensor, client: Client, scale: Tensor, mean: Tensor, features: bool) -> Search:
+    def _search(
+        self, payloads: Tensor, client: Client, scale: Tensor, mean: Tensor, features: bool, masked: bool
+    ) -> Search:
         """Every start, from the mean image (3, H, W)."""
         first = mean.expand(len(payloads), -1, -1, -1)
-        search = Search(payloads, client, scale, first, features)
+        search = Search(payloads, client, scale, first, features, masked)
         for start in range(self.starts):
             begin = first + NOISE * torch.randn_like(first) if start else first
             sought = DeepPriors(begin, self.width) if self.prior == "deep" else Pixels(begin)

@@ -86,6 +86,6 @@ class Adversarial(Cut):
 
 
 def entropy(guesses: Mapping[str, Tensor]) -> Tensor:
-    """Of an adversary's guesses, for each secret logits (N, values): in nats, batch mean, summed over the secrets."""
+    """Of an adversary's guesses, for each secret logits (N, values): in nats, mean over batch and secrets."""
     each = [(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean() for logits in guesses.values()]
-    return -torch.stack(each).sum()
+    return -torch.stack(each).mean()

@@ -100,10 +100,13 @@ def shape_of(client: nn.Module, size: tuple[int, int]) -> tuple[int, int, int]:
 
 
 def cross_entropy(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor]) -> Tensor:
-    """Mean over the images whose label is known (not -1), summed over the labels that are answered."""
+    """Mean over the images whose label is known (not -1), and over the labels that are answered.
+
+    A mean, so that hiding many secrets weighs as much against one answer as hiding one.
+    """
     sums = [F.cross_entropy(found, labels[name], ignore_index=-1, reduction="sum") for name, found in logits.items()]
     known = [(labels[name] >= 0).sum().clamp(min=1) for name in logits]
-    return (torch.stack(sums) / torch.stack(known)).sum()
+    return (torch.stack(sums) / torch.stack(known)).mean()
 
 
 @dataclass(eq=False)

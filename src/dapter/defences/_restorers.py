@@ -81,7 +81,7 @@ class Duo(nn.Module):
 
 
 def secret_loss(guesses: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Cross-entropy of a reader's guesses, batch mean, summed over the secrets; 0 without any."""
+    """Cross-entropy of a reader's guesses, mean over batch and secrets; 0 without any."""
     return cross_entropy(guesses, batch.labels) if guesses else batch.images.new_zeros(())
 
 

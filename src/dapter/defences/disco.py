@@ -102,6 +102,11 @@ class Pruned(nn.Module):
         super().__init__()
         self.client, self.filters, self.pruning = client, filters, pruning
 
+    @property
+    def whole(self) -> nn.Module:
+        """The client part with all its channels."""
+        return self.client
+
     def forward(self, images: Tensor, pruning: Tensor | None = None) -> Tensor:
         """What is sent."""
         features = self.client(images)

@@ -3,7 +3,7 @@
 Kim, Kim, Kim, Kim, Kim: "Learning Not to Learn: Training Deep Neural Networks with Biased Data", CVPR 2019. The secret
 is the paper's bias. Its adversary learns by cross-entropy; the client part gets that gradient reversed (Ganin &
 Lempitsky, ICML 2015), and beside it the entropy of the adversary's guess is made large, which bounds the mutual
-information. Ours: the network, several secrets (sum), training from the start (its authors' code
+information. Ours: the network, several secrets (mean), training from the start (its authors' code
 begins with a network trained without the game).
 """
 

@@ -4,11 +4,12 @@ Roy & Boddeti: "Mitigating Information Leakage in Image Representations: A Maxim
 zero-sum game: the adversary learns by cross-entropy, while the client part learns to make the entropy of the
 adversary's guess large, whatever the true value. As in the authors' code for CIFAR-10 (human-analysis/MaxEnt-ARL) a
 whole ResNet18 runs on the device and sends a vector, of 128 values at width 16; predictor and adversary have two dense
-layers. Ours: several secrets (sum), the vector (their last dense layer is left out), the adversary's rate of learning.
+layers. Ours: several secrets (mean), the vector (their last dense layer is left out), the adversary's rate of learning.
 """
 
 import math
 from dataclasses import dataclass
+from statistics import mean
 
 from torch import Tensor, nn
 
@@ -38,5 +39,5 @@ class MaximumEntropy(Adversarial):
         return cross_entropy(found, batch.labels)
 
     def _privacy(self, found: Logits, batch: Batch) -> Tensor:
-        most = sum(math.log(values) for values in self.wanted.secrets.values())
+        most = mean(math.log(values) for values in self.wanted.secrets.values())
         return self.alpha * (most - entropy(found))

@@ -28,6 +28,13 @@ class _Prune(nn.Module):
         return features * kept[:, :, None, None]
 
 
+class _Pruned(nn.Sequential):
+    @property
+    def whole(self) -> nn.Module:
+        """The client part with all its channels."""
+        return self[0]
+
+
 @dataclass(eq=False)
 class RandomPruning(Cut):
     """A ResNet18 cut in two and trained for the answer, with channels left out in training as in use.
@@ -49,4 +56,4 @@ class RandomPruning(Cut):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         nets = super()._build(service)
-        return {**nets, "client": nn.Sequential(nets["client"], _Prune(self.ratio))}
+        return {**nets, "client": _Pruned(nets["client"], _Prune(self.ratio))}
