@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+from studies import EPSILON, FLAGGED, in_words, scale, sizes
+
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
 from dapter.tables import how, markdown, number, pick
@@ -13,30 +15,43 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
     "them. In brackets: 95 % intervals; in parentheses: mean and range over trainings; grade: measured, but for the "
-    "hard budget, the most bits that any payload carries, which is guaranteed. Bits sent: 8 times the mean size of a "
-    "payload as PNG file, or of packed features in float16. Work: multiply-adds of the client part at 224 px. "
-    "Alone: what a classifier of the client part's size answers without a service. A defence that changes the service "
-    "does not work with one that is already there. `budget` was developed on such data, the rivals were not tuned to "
-    "them. Two quick attacks: others may find more."
+    f"hard budget, the most bits that any payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times "
+    "the mean size of a payload, as PNG file, or as packed features in float16 with a header of about 80 bytes. Work: "
+    "multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's size answers without a "
+    "service. A defence that changes the service does not work with one that is already there. `budget` was developed "
+    "on such data. Of the rivals, where they are cut, the pace of adversaries and the weights of NoPeek, Shredder and "
+    "PAN were chosen in a small trial on test images of CIFAR-10; all else is as published, or as "
+    "[decided](decisions/0023-rivals.md). Two quick attacks: others may find more."
 )
 
 
 def board_part(name: str, found: Sequence[Measurement]) -> list[str]:
-    """The page's part about one file of the leaderboard."""
+    """The page's part about one file of the leaderboard: a table and a figure for each size of images."""
     first = found[0]
     secrets = ", ".join(dict.fromkeys(secret for each in ranked(found) for secret in each.secrets))
-    return [
+    parts = [
         f"## Leaderboard: {first.data}, {first.target}\n",
-        f"Preset `{first.preset}`; secrets: {secrets}. `results/{name}.jsonl`.\n",
-        markdown(*standings(found)),
-        f"{NOTE}\n",
-        *([f"![Accuracy of the answer over the worst leak](images/{name}.svg)\n"] if drawn(found) else []),
+        f"Secrets: {secrets}. `results/{name}.jsonl`.\n",
     ]
+    for size, lines in sizes(found).items():
+        parts += [f"### {size}\n", f"{scale(lines)}\n", markdown(*standings(lines))]
+        if drawn(lines):
+            parts.append(f"![Accuracy of the answer over the worst leak](images/{_figure(name, size)}.svg)\n")
+    return [*parts, f"{NOTE}\n"]
 
 
 def board_figures(boards: Mapping[str, Sequence[Measurement]]) -> dict[str, bytes]:
-    """For each file of the leaderboard that has points: accuracy over the worst leak, a point a defence, as SVG."""
-    return {name: frontier_figure(points) for name, found in boards.items() if (points := drawn(found))}
+    """For each file of the leaderboard and size that has points: accuracy over the worst leak, a point a defence."""
+    return {
+        _figure(name, size): frontier_figure(points)
+        for name, found in boards.items()
+        for size, lines in sizes(found).items()
+        if (points := drawn(lines))
+    }
+
+
+def _figure(name: str, size: str) -> str:
+    return f"{name}_{size.replace(' ', '')}"
 
 
 def drawn(found: Sequence[Measurement]) -> list[Variant]:
@@ -56,9 +71,9 @@ def ranked(found: Sequence[Measurement]) -> list[Variant]:
 
 
 def standings(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of the table."""
+    """Header and rows of the table; columns without any entry are left out."""
     rows = [_row(each) for each in ranked(found)]
-    header = list(dict.fromkeys(name for row in rows for name in row))
+    header = [name for name in rows[0] if any(row[name] for row in rows)]
     return header, [[row[name] for name in header] for row in rows]
 
 
@@ -77,9 +92,11 @@ def _row(each: Variant) -> dict[str, str]:
         "alone, %": spread(each.figures("necessity_accuracy")[:1]),
         "bits sent": _bits(each),
         "hard budget, bits": _first(each, "budget_bits"),
+        "epsilon": _first(each, "epsilon"),
         "work, million": _first(each, "multiply_adds"),
         "service changed": "yes" if each.lines[0].settings["service_changed"] else "no",
         "trainings": str(len(each.subjects)),
+        "settings": in_words(each),
     }
 
 

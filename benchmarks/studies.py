@@ -1,8 +1,10 @@
-"""The lines of a results file by the study that they belong to."""
+"""The lines of a results file by the study that they belong to, and what they rest on, in words."""
 
 from collections.abc import Sequence
 
 from dapter.audit_lines import Variant, variants
+from dapter.presets import find_preset
+from dapter.tables import DIALS, plain
 from dapter.types import Measurement
 
 AUDITS = {
@@ -15,6 +17,18 @@ AUDITS = {
 }
 FRONTIER = ("lambda", "budget")
 """Studies whose converters met the same attacks, so that they compare."""
+
+ELSEWHERE = ("image_size", "row")
+"""Settings of a line that stand in the caption, or in a column of their own."""
+
+FLAGGED = (
+    "Flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, so the "
+    "leak is a lower bound."
+)
+EPSILON = (
+    "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "
+    "setting is that of one of its three channels."
+)
 
 
 def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
@@ -39,3 +53,62 @@ def trained(each: Variant) -> str:
     epochs = each.settings.get("epochs")
     said = [] if epochs is None else [f"width {each.settings['width']}", f"{epochs} epochs"]
     return "".join(f", {words}" for words in said if words not in each.name)
+
+
+def sizes(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
+    """The lines by the size of the images, in words: figures of two sizes do not compare."""
+    made: dict[str, list[Measurement]] = {}
+    for entry in found:
+        size = " x ".join(plain(side) for side in dict.fromkeys(entry.settings["image_size"]))
+        made.setdefault(f"{size} px", []).append(entry)
+    return made
+
+
+def scale(found: Sequence[Measurement]) -> str:
+    """How long was trained, how long each attack learned, and n, in three sentences.
+
+    For studies that train each defence as long as the preset's service.
+    """
+    name = found[0].preset or "cpu"
+    preset = find_preset(name)
+    most = "at most " if preset.service_plan.patience else ""
+    return (
+        f"Preset `{name}`: the service, {preset.arch} of width {preset.width}, and every defence that learns were "
+        f"trained for {most}{preset.service_plan.epochs} epochs. Attacks: {_effort(found)}. n: {_numbers(found)}."
+    )
+
+
+def _effort(found: Sequence[Measurement]) -> str:
+    """How long each attack learned or searched."""
+    spent: dict[str, dict[str, None]] = {}
+    for entry in found:
+        own = entry.settings.get("attack", {})
+        long = f"{own['steps']} steps" if "steps" in own else f"{own['plan']['epochs']} epochs" if "plan" in own else ""
+        if entry.attack and long:
+            spent.setdefault(entry.attack, {})[long] = None
+    return ", ".join(f"{name} {' or '.join(long)}" for name, long in spent.items())
+
+
+def _numbers(found: Sequence[Measurement]) -> str:
+    """How many test images are behind answers and attacks."""
+    behind: dict[str, list[Measurement]] = {}
+    for entry in found:
+        about = (
+            f"attacks on {entry.secret}" if entry.attack else "answers" if entry.measure == "target_accuracy" else ""
+        )
+        if about:
+            behind.setdefault(about, []).append(entry)
+    return ", ".join(f"{about} {count(entries)}" for about, entries in sorted(behind.items()))
+
+
+def count(found: Sequence[Measurement]) -> str:
+    """The n of these figures; if they have several, each."""
+    return " or ".join(f"{n:,}" for n in sorted({entry.n for entry in found if entry.n}))
+
+
+def in_words(each: Variant) -> str:
+    """The settings of a defence, in words."""
+    own = {name: value for name, value in each.settings.items() if name not in ELSEWHERE and value is not None}
+    return "; ".join(
+        DIALS.get(name, f"{name.replace('_', ' ')} {{}}").format(plain(value)) for name, value in own.items()
+    )

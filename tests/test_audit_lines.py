@@ -42,6 +42,13 @@ def test_the_headline_and_the_score_behind_it():
     assert each.leakiest() == "class"
 
 
+def test_the_scores_of_a_headline_are_those_of_its_attack_alone():
+    (each,) = variants([*lines(), *lines(seed=1, more=0.1)])
+    assert [line.value for line in each.scores("class", "secret_accuracy")] == pytest.approx([0.6, 0.7])
+    assert {how(line) for line in each.scores("class", "secret_accuracy")} == {"recognition cnn residue"}
+    assert each.scores("image", "psnr") == []
+
+
 def test_a_leak_without_a_scale_is_no_headline_beside_one_that_has():
     tiny = [replace(line, secret="other", value=31.0, flags=("no_room",)) for line in lines() if line.measure == "leak"]
     (each,) = variants([*lines(), *tiny])

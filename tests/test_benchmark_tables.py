@@ -5,11 +5,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tyro
 
 from audit_pages import lines
 from benchmark_files import load
+from dapter.features import pack
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +66,6 @@ def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
     assert readme.between(text, "frontier", "new\n") == text.replace("old", "new")
 
 
-def test_a_paper_s_figure_stands_beside_ours(tables):
-    def row(name, found):
-        return [replace(line, settings={**line.settings, "study": "disco_table1", "row": name}) for line in found]
-
-    ours = [
-        replace(line, reported=0.25) if line.measure == "secret_accuracy" else line for line in lines("disco", None)
-    ]
-    part = "\n".join(load("reproductions").reproduction_part("rivals_x", [*row("DISCO", ours), *row("none", lines())]))
-    assert "in the paper" in part
-    assert "25.0" in part
-    assert part.index("| DISCO") < part.index("| none")
-    assert part.count("<details>") == 1
-
-
 def test_budgets_have_a_row_each_and_only_columns_with_figures(tables):
     first = next(line for line in lines("budget", None) if line.measure == "agreement")
 
@@ -120,12 +108,42 @@ def test_the_leaderboard_has_a_row_a_defence_and_a_point_each(standings):
     assert table[0]["answer right, %"].startswith("90.0 [")
     assert float(table[0]["worst leak"].split()[0]) < float(table[-1]["worst leak"].split()[0])
     ((name, drawn),) = standings.board_figures({"leaderboard_x": found}).items()
-    assert name == "leaderboard_x"
+    assert name == "leaderboard_x_8px"
     assert b">25 rival" in drawn.replace(b"\n", b"")
-    assert b"svg" in standings.board_figures({"few": board(2)})["few"]
+    assert b"svg" in standings.board_figures({"few": board(2)})["few_8px"]
+
+
+def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standings):
+    def sized(side):
+        about = {"image_size": [side, side], "epsilon": 1.0}
+        return [replace(line, settings={**line.settings, **about}, data_digest=f"{side}") for line in board(2)]
+
+    longer = {"plan": {"epochs": 3}}
+    small = [
+        replace(line, settings={**line.settings, "attack": longer}) if line.attack == "reconstruction" else line
+        for line in sized(32)
+    ]
+    epsilon = next(line for line in small if line.measure == "agreement")
+    found = [*small, replace(epsilon, measure="epsilon", value=3.0, low=None), *sized(64)]
     part = "\n".join(standings.board_part("leaderboard_x", found))
-    assert "images/leaderboard_x.svg" in part
-    assert "secrets: class, image" in part
+    assert "Secrets: class, image." in part
+    first, second = part.split("### ")[1:]
+    assert "images/leaderboard_x_32px.svg" in first
+    assert "images/leaderboard_x_64px.svg" in second
+    assert set(standings.board_figures({"leaderboard_x": found})) == {"leaderboard_x_32px", "leaderboard_x_64px"}
+    assert "resnet18 of width 16, and every defence that learns were trained for 12 epochs" in first
+    assert "Attacks: reconstruction 3 epochs. n: answers 2,000, attacks on class 2,000, attacks on image 2,000" in first
+    assert " 3.00 " in first
+    assert "epsilon 1.0" in second
+    assert "hard budget" in first
+    assert "| epsilon |" not in second
+    assert "lower bound" in part
+
+
+def test_packed_features_have_the_header_that_the_note_names(standings):
+    features = np.zeros((8, 8, 64), np.float16)
+    assert len(pack(features)) - features.nbytes == 80
+    assert "a header of about 80 bytes" in standings.NOTE
 
 
 def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,23 @@
-from dapter.tables import compare, differences, interval, leak_table, lost, number, pick, table, targets, text, wording
-from dapter.types import Measurement
+from collections import Counter
+
+import pytest
+
+from dapter.plugins import find, names
+from dapter.tables import (
+    compare,
+    differences,
+    how,
+    interval,
+    leak_table,
+    lost,
+    number,
+    pick,
+    table,
+    targets,
+    text,
+    wording,
+)
+from dapter.types import PRESETS, Measurement
 
 
 def figure(measure, value, low=None, high=None, **fields):
@@ -121,3 +139,17 @@ def test_of_two_classes_the_leak_table_shows_the_auc():
     found = [attacked("secret_auc", "Smiling"), attacked("secret_balanced_accuracy", "Smiling")]
     assert leak_table(found).count("recognition") == 1
     assert "nothing has been attacked" in leak_table([]).lower()
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_attack_of_a_suite_has_a_name_of_its_own(preset):
+    called = Counter(
+        how(figure("ssim", 0.5, attack=name, settings={"attack": attack.settings()}))
+        for name in names("attacks")
+        for attack in find("attacks", name).suite(preset)
+    )
+    twins = [name for name, times in called.items() if times > 1]
+    assert not twins, "name in tables.APART the settings that tell them apart"
+    assert {"partition dense depth 1 width 4", "inversion tv weight 1.0", "reconstruction unet ssim residue"} <= set(
+        called
+    )

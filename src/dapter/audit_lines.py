@@ -31,10 +31,14 @@ class Subject:
         found = [line for line in self.lines if (line.measure, line.secret) == (LEAK, secret)]
         return max(found, key=_value, default=None)
 
+    def scores(self, headline: Measurement) -> list[Measurement]:
+        """Every figure of the worst attack on its secret."""
+        return [line for line in self.lines if (line.secret, _how(line)) == (headline.secret, _how(headline))]
+
     def behind(self, headline: Measurement) -> Measurement:
         """The score of the worst attack that its leak was computed from."""
-        own = [line for line in self.lines if (line.secret, _how(line)) == (headline.secret, _how(headline))]
-        return min((line for line in own if line.measure in TOLD), key=lambda line: TOLD.index(line.measure))
+        told = [line for line in self.scores(headline) if line.measure in TOLD]
+        return min(told, key=lambda line: TOLD.index(line.measure))
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,11 @@ class Variant:
     def behind(self, secret: str) -> list[Measurement]:
         """The scores behind `worst`."""
         return [subject.behind(headline) for subject in self.subjects if (headline := subject.worst(secret))]
+
+    def scores(self, secret: str, measure: str) -> list[Measurement]:
+        """That measure of the attacks behind `worst`, where it was measured."""
+        pairs = [(subject, headline) for subject in self.subjects if (headline := subject.worst(secret))]
+        return [line for subject, headline in pairs for line in subject.scores(headline) if line.measure == measure]
 
     def leakiest(self) -> str | None:
         """The secret with the largest leak, on the mean over the seeds; of those whose leak has a scale, if any has."""

@@ -111,6 +111,9 @@ TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
 DIALS = {"lam": "λ {}", "budget_bits": "{} bit"}
 """The settings that a defence trades accuracy for secrecy with, and how their values are written."""
 
+APART = {"as_is": ("stretch",), "inversion": ("weight",), "partition": ("depth", "width")}
+"""Settings that are no words and tell the attacks of a suite from each other, by the attack's name."""
+
 _COLUMNS = {
     "before, %": "target_accuracy_original",
     "after, %": "target_accuracy",
@@ -273,12 +276,13 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def how(line: Measurement) -> str:
-    """The attack and those of its settings that are words, and its share of labels if that is not all."""
+    """The attack, those of its settings that are words or in APART, and its share of labels if that is not all."""
     settings = line.settings.get("attack", {})
     named = [value for value in settings.values() if isinstance(value, str) and value != "scratch"]
+    apart = [f"{name} {plain(settings[name])}" for name in APART.get(line.attack or "", ()) if name in settings]
     share = settings.get("share", 1)
     less = [f"{100 * share:g} % of labels"] if share != 1 else []
-    return " ".join([line.attack or "", *dict.fromkeys(named), *less]).strip()
+    return " ".join([line.attack or "", *dict.fromkeys(named), *apart, *less]).strip()
 
 
 def leak_table(measurements: Iterable[Measurement]) -> str:
