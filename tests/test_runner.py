@@ -9,6 +9,7 @@ from onnx import TensorProto, helper
 
 from dapter.errors import ConversionError, UsageError
 from dapter.runner import Converter
+from dapter.stamps import Stamps
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
 DIAL = {"name": "lam", "low": 0.0, "high": 1.0, "default": 0.5}
@@ -45,7 +46,9 @@ def test_many_pixels_are_converted_in_parts(monkeypatch):
 
 
 def test_a_release_says_where_its_dial_ends():
-    release = SimpleNamespace(manifest={"dial": DIAL}, export=lambda form, precision: graph(*SHADE, dial=True))
+    release = SimpleNamespace(
+        manifest={"dial": DIAL}, export=lambda form, precision: graph(*SHADE, dial=True), stamps=lambda: None
+    )
     converter = Converter.open(release)
     assert converter.dial == "lam"
     assert np.array_equal(converter.convert(IMAGES), IMAGES // 2)
@@ -53,6 +56,21 @@ def test_a_release_says_where_its_dial_ends():
     for wrong in (-0.1, 1.1, float("nan")):
         with pytest.raises(UsageError, match=r"from 0\.0 to 1\.0"):
             converter.convert(IMAGES, wrong)
+
+
+def test_what_is_not_made_of_the_published_stamps_does_not_leave():
+    stamps = Stamps(np.array([[[[7, 8, 9]]], [[[1, 2, 3]]]], np.uint8), 2)
+    picture = stamps.paint(np.array([[0, 1, 1, 0]]), (4, 6))
+    release = SimpleNamespace(
+        manifest={"dial": None}, export=lambda form, precision: graph(*INVERT), stamps=lambda: (stamps, (4, 6))
+    )
+    converter = Converter.open(release)
+    assert np.array_equal(converter.convert(255 - picture), picture)
+    for off in (1, 254):
+        more = picture.copy()
+        more[0, 3, 5, 1] ^= off
+        with pytest.raises(ConversionError, match="more than the stamps"):
+            converter.convert(255 - more)
 
 
 def test_a_release_that_disagrees_with_its_graph_is_refused():

@@ -4,6 +4,8 @@ A payload Z shows one of K stamps in each of C cells; X is the image, Y the serv
 and the service are deterministic, so Z is a function of X, and Y of Z. (Only flips, below, draw anything.)
 
 *Budget.* Z takes at most K^C values, so I(X; Z) = H(Z) <= C log2 K for every distribution of images, every attack.
+This is of pictures of one size: one that keeps the photo's height and width tells these as well. Stamps that look the
+same are one stamp.
 
 *Beyond the answer.* I(X; Z | Y) = H(Z | Y), and H(Z | Y) <= E[-log2 q(Z | Y)] for every table q of distributions
 (Gibbs' inequality); here q is the published prior. As logits tell at least as much as Y, the bound also holds given

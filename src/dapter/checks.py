@@ -18,6 +18,7 @@ FLAGS: Mapping[str, str] = {
     "no_room": "Originals say no more than the answer, so the leak has no scale. Cure: another secret",
     "client_not_given": "Only images were given, not the client part: no attack that knows it was tried. Cure: give it",
     "no_service": "No service was given: the floor is how frequent values are, so leaks hold what an answer says",
+    "over_budget": "Payloads carry more beyond the answer than was asked for. Cure: more epochs, or a smaller budget",
     "service_not_needed": "A network of the converter's size answers as well by itself: the cloud is not needed",
 }
 """Each flag, what it means and what to do."""

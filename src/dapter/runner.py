@@ -1,10 +1,11 @@
-"""Run an exported converter: numpy and ONNX Runtime, no torch. Of dapter it needs errors.py and types.py only."""
+"""Run an exported converter: numpy and ONNX Runtime, no torch. Of dapter it needs errors, stamps and types only."""
 
 from typing import Any, Protocol, Self
 
 import numpy as np
 
-from dapter.errors import ConversionError, UsageError, need
+from dapter.errors import CheckFailed, ConversionError, UsageError, need
+from dapter.stamps import Stamps
 from dapter.types import check_images
 
 IMAGE, PAYLOAD = "image", "payload"
@@ -23,6 +24,9 @@ class Release(Protocol):
 
     def export(self, form: str = "onnx", precision: str = "float32") -> bytes:
         """The bytes of an export."""
+
+    def stamps(self) -> tuple[Stamps, tuple[int, int]] | None:
+        """What payloads are made of; None: of anything."""
 
 
 class Converter:
@@ -59,6 +63,7 @@ class Converter:
         self.dial = dials[0] if dials else None
         self._range = (-np.inf, np.inf)
         self._default: float | None = None
+        self._stamps: Stamps | None = None
 
     @classmethod
     def open(cls, release: Release, precision: str = "float32", threads: int = 1) -> Self:
@@ -74,6 +79,8 @@ class Converter:
             raise ConversionError("the release and its graph disagree about the dial. Cure: get the release again")
         if dial:
             found._range, found._default = (dial["low"], dial["high"]), dial["default"]
+        if published := release.stamps():
+            found._stamps, _ = published
         return found
 
     def convert(self, images: np.ndarray, dial: float | None = None) -> np.ndarray:
@@ -88,8 +95,8 @@ class Converter:
 
         Raises:
             UsageError: not such images, or a dial that the converter does not have or that is out of its range.
-            ConversionError: the conversion failed, or an image of more than one colour came back as it was. Nothing may
-                be sent.
+            ConversionError: the conversion failed, an image of more than one colour came back as it was, or a payload
+                is not made of the stamps that its release publishes. Nothing may be sent.
         """
         check_images(images)
         inputs = self._inputs(dial)
@@ -119,4 +126,14 @@ class Converter:
         same, plain = ((images == other).all(axis=(1, 2, 3)) for other in (found, images[:, :1, :1]))
         if (same & ~plain).any():  # an image of one colour shows that colour only, and may be what is sent
             raise ConversionError("the converter gave the original back. Cure: choose a converter that protects")
+        if self._stamps is not None:
+            _check_stamps(self._stamps, found)
         return found
+
+
+def _check_stamps(stamps: Stamps, payloads: np.ndarray) -> None:
+    try:
+        stamps.read(payloads)
+    except CheckFailed:
+        cure = "Cure: get its release again, or tell its maker"
+        raise ConversionError(f"the converter gave more than the stamps that its release publishes. {cure}") from None

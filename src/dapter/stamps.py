@@ -92,13 +92,11 @@ class Stamps:
             raise CheckFailed("a payload shows more than stamps of the alphabet. Cure: send only what `protect` gives")
         return found
 
-    def merge(self, prior: np.ndarray) -> np.ndarray:
-        """Probabilities of stamps, float (..., K), where those that look the same count as the first of them."""
+    def distinct(self) -> tuple["Stamps", np.ndarray]:
+        """The stamps that look different, in the order of the first of each; and which of them each is, int64 (K,)."""
         _, first, which = np.unique(self.alphabet, axis=0, return_index=True, return_inverse=True)
-        same = np.arange(len(first)) == which.reshape(-1, 1)  # as `first` counts them
-        merged = np.zeros_like(prior)
-        merged[..., first] = prior @ same
-        return merged
+        order = np.argsort(first)
+        return Stamps(self.alphabet[first[order]], self.grid), np.argsort(order)[which.reshape(-1)]
 
     def to_json(self, size: tuple[int, int]) -> str:
         """What is published.
@@ -134,7 +132,7 @@ def read_stamps(text: str | bytes) -> tuple[Stamps, tuple[int, int]]:
 def flip(indices: np.ndarray, alphabet: int, probability: float, seed: int | None = None) -> np.ndarray:
     """Stamps, int (...), each replaced with a probability by one drawn evenly from the alphabet, maybe the same.
 
-    What that bounds: dapter.bits. 64 bits are drawn for each decision, so that probabilities are right to 2^-50.
+    What that bounds: dapter.bits. 64 bits are drawn for each decision.
 
     Args:
         indices: from 0 to `alphabet` - 1.

@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -217,10 +218,21 @@ def test_stamps_that_look_the_same_count_as_one(data, service):
         kept._painter.stamps[6] = kept._painter.stamps[2]
         kept._prior.table.fill_(1e-4).select(2, 6).fill_(0.999)
     images = data.splits["test"].images
-    payload = Payload(kept.published().paint(np.full((len(images), 1), 6), (16, 16)))
-    figures = kept.figures(data.splits["test"], payload, service.answer(payload))
-    beyond = next(entry for entry in figures if entry["measure"] == "bits_beyond_answer")
-    assert beyond["value"] < 0.01
+    assert len(kept.published().alphabet) == kept.alphabet - 1
+    payload = Payload(kept.published().paint(np.full((len(images), 1), 2), (16, 16)))
+    found = {entry["measure"]: entry for entry in kept.figures(data.splits["test"], payload, service.answer(payload))}
+    assert found["bits_beyond_answer"]["value"] < 0.01
+    assert found["budget_bits"]["value"] == np.log2(kept.alphabet - 1)
+
+
+def test_bits_above_the_budget_are_flagged(data, service):
+    kept = defence(service, **{**ONE, "budget_bits": 1e-3})
+    kept.losses(first_batch(data), service)
+    with torch.no_grad():
+        kept._prior.table.fill_(1 / kept.alphabet)
+    payload = kept.protect(data.splits["test"].images)
+    found = kept.figures(data.splits["test"], payload, service.answer(payload))
+    assert {entry["measure"]: entry.get("flags") for entry in found}["bits_beyond_answer"] == ("over_budget",)
 
 
 def test_a_warm_start_counts_beyond_the_same_answers(tmp_path):
@@ -339,11 +351,11 @@ def test_figures_of_secrets(painted, service):
 
 
 def test_it_survives_the_wire(painted, service, data):
-    """PNG exactly; JPEG and WebP of quality 75 give the same answer, and the same stamps."""
+    """PNG exactly; JPEG and WebP of quality 75 and above give the same answer."""
     _, kept = painted
     payload = kept.protect(data.splits["test"].images)
     answers = service.answer(payload).labels()["colour"]
-    for codec, quality in (("PNG", None), ("JPEG", 75), ("WEBP", 75)):
+    for codec, quality in (("PNG", None), *product(("JPEG", "WEBP"), (75, 85, 95))):
         pixels = np.stack([open_image(encode(image, codec, quality)) for image in payload.pixels])
         assert np.mean(service.answer(Payload(pixels)).labels()["colour"] == answers) >= (1 if codec == "PNG" else 0.9)
         if codec == "PNG":
@@ -396,6 +408,7 @@ def test_bfloat16_paints_the_same_exact_levels(data, service):
         {"budget_bits": 4.1},
         {"flip": 1.0},
         {"flip": -0.1},
+        {"flip": 1e-20},
         {"budget_bits_range": (1.0, 1.0)},
         {"budget_bits_range": (0.0, 4.0)},
         {"budget_bits_range": (1.0, 77.0)},

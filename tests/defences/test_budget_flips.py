@@ -75,6 +75,20 @@ def test_figures_with_flips_hold(flipping, service, data):
     assert found["bits_total"]["high"] > 0
 
 
+def test_equal_stamps_make_no_noise(data, service):
+    """The bound subtracts the entropy of the noise: flips between stamps that look the same are none."""
+    kept = Budget(width=4, flip=0.5).setup(0, service)
+    kept.losses(next(batches(data.splits["val"], 16, torch.device("cpu"))), service)
+    with torch.no_grad():
+        kept._painter.stamps[1:] = kept._painter.stamps[1]
+    split = data.splits["test"]
+    payload = kept.protect(split.images, seed=0)
+    found = {entry["measure"]: entry["value"] for entry in kept.figures(split, payload, service.answer(payload))}
+    assert found["capacity_bits"] == pytest.approx(bits.capacity_bits(1, 2, 0.5))
+    assert found["budget_bits"] == 1
+    assert np.mean(kept.indices(payload)) == pytest.approx(0.5, abs=0.3)
+
+
 def test_one_cell_is_trained_for_its_flips(data, service):
     """The expectation is over the flips, too."""
     kept = Budget(width=4, flip=FLIP).setup(0, service)

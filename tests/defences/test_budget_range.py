@@ -55,6 +55,7 @@ def test_levels_are_even_on_a_logarithmic_scale():
     assert mix[1].argmax() == 1
     assert mix[3].tolist() == pytest.approx([0, 0.75, 0.25, 0, 0, 0], abs=1e-5)
     assert Levels(2.0, 2.1).count == 2
+    assert torch.equal(levels.mix(torch.tensor([0.1, 99.0])), levels.mix(torch.tensor([1.0, 32.0])))
     assert Levels(4.0, 4.0).mix(torch.full((3,), 4.0)).tolist() == [[1.0]] * 3
 
 

@@ -1,22 +1,29 @@
 """A budget converter with a dial, all the way: trained, exported, released, run again, sent as an image and packed."""
 
+import json
+import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dapter.client import Client, Policy
 from dapter.defences import with_settings
 from dapter.defences.budget import Budget
+from dapter.errors import ConversionError
 from dapter.evaluate import evaluate
 from dapter.exporting import export
 from dapter.recompute.exports import compare_exports, compare_stamps
 from dapter.release.build import Terms, build_release
 from dapter.release.folder import sign_with_key
+from dapter.runner import Converter
 from dapter.service.door import Door, Published
 from dapter.service.gateway.running import serving
-from dapter.stamps import Stamps, read_stamps
+from dapter.stamps import Stamps
 from dapter.train import load_defence, train
 from dapter.verify import inspect_release, verify_release
 from helpers import PLAN
@@ -64,24 +71,48 @@ def release(run, service, pair, tmp_path_factory):
 def test_it_says_what_can_be_chosen_and_what_holds_for_every_choice(release):
     assert release.manifest["dial"] == {"name": "budget_bits", "low": 0.5, "high": 8.0, "default": 2.0}
     assert release.manifest["budget_bits"] == pytest.approx(4 * np.log2(27))
-    stamps, size = read_stamps(release.read("stamps.json"))
+    stamps, size = release.stamps()
     assert (len(stamps.alphabet), stamps.grid, size) == (27, 2, (16, 16))
 
 
 def test_run_again_every_setting_gives_what_the_weights_give(release, run, data, service):
     found = list(compare_exports(release, load_defence(run), data, service))
-    assert [each.verdict for each in found] == ["confirmed"] * 3
+    assert [each.verdict for each in found] == ["confirmed"] * 6
+    assert sum("nothing but the stamps" in each.what for each in found) == 3
 
 
-def test_stamps_that_are_not_those_of_the_weights_are_contradicted(release, run, pair, tmp_path):
+def test_stamps_that_are_not_those_of_the_weights_are_contradicted(release, run, data, service, pair, tmp_path):
     defence = load_defence(run)
     assert [each.verdict for each in compare_stamps(release, defence)] == ["confirmed"]
-    stamps, size = read_stamps(release.read("stamps.json"))
+    stamps, size = release.stamps()
     contents = {name: release.read(name) for name in release.manifest["files"]}
     contents["stamps.json"] = Stamps(255 - stamps.alphabet // 2, stamps.grid).to_json(size).encode()
     manifest = {name: value for name, value in release.manifest.items() if name != "files"}
     forged = verify_release(make_release(tmp_path / "forged", pair[0], manifest=manifest, contents=contents), pair[1])
     assert [each.verdict for each in compare_stamps(forged, defence)] == ["contradicted"]
+    (_, painted, *_) = compare_exports(forged, defence, data, service)
+    assert painted.verdict == "contradicted"
+    photo = data.splits["test"].images[:1]
+    with pytest.raises(ConversionError, match="more than the stamps"):
+        Converter.open(forged).convert(photo)
+
+
+def test_the_runner_of_a_release_writes_stamps_only(release, data, tmp_path):
+    photo, out = tmp_path / "photo.png", tmp_path / "out"
+    Image.fromarray(data.splits["test"].images[0]).save(photo)
+    command = [sys.executable, str(release.path / "runner/convert.py"), str(photo), "--out", str(out)]
+    subprocess.run(command, check=True)
+    stamps, _ = release.stamps()
+    stamps.read(np.asarray(Image.open(out / "photo.png.png"))[None])
+    table = json.loads((release.path / "stamps.json").read_text())
+    made_of = runpy.run_path(str(release.path / "runner/convert.py"))["made_of"]
+    for size in ((16, 16), (7, 5), (23, 40)):
+        for cells in np.random.default_rng(0).integers(0, 27, (5, 4)):
+            picture = stamps.paint(cells[None], size)
+            assert made_of(table, picture)
+            picture[0, -1, -1, 2] ^= 1
+            assert not made_of(table, picture)
+    assert not made_of(table, np.zeros((1, 1, 9, 3), np.uint8))
 
 
 def test_the_user_chooses_the_budget_and_may_pack_what_leaves(release, run, data, pair):
@@ -91,7 +122,7 @@ def test_the_user_chooses_the_budget_and_may_pack_what_leaves(release, run, data
     with Upstream(partial(answer, classes={"colour": ("red", "blue")})) as upstream:
         with Client(upstream.url, release.path, pair[1], **options) as client:
             whole = client.classify(photo)
-        published = Published(*read_stamps(release.read("stamps.json")))
+        published = Published(*release.stamps())
         with (
             serving(Door(published, upstream.url)) as url,
             Client(url, release.path, pair[1], packed=True, **options) as client,

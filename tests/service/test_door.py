@@ -14,12 +14,12 @@ import pytest
 from dapter.cli import main
 from dapter.client import Client, Policy
 from dapter.defences import build_defence
-from dapter.errors import CheckFailed, ServiceError, UsageError
+from dapter.errors import ConversionError, ServiceError, UsageError
 from dapter.export.onnx import Onnx
 from dapter.exporting import subject_of
 from dapter.service.door import Door, Published
-from dapter.service.gateway.running import serving
-from dapter.stamps import Stamps, read_stamps
+from dapter.service.gateway.running import Settings, open_gateway, serving
+from dapter.stamps import Stamps
 from dapter.verify import verify_release
 from helpers import make_data
 from releases.make import keys, make_contents, make_manifest, make_release
@@ -50,7 +50,7 @@ def door(upstream):
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory):
-    """A release of an untrained budget converter that publishes its stamps; and one that does not."""
+    """A release of an untrained budget converter; and one without stamps."""
     folder = tmp_path_factory.mktemp("release")
     private, public = keys(folder)
     budget = build_defence("budget", {"width": 2, "grid": 4, "alphabet": 5, "patch": 2}).setup(3)
@@ -60,7 +60,7 @@ def release(tmp_path_factory):
     stamps = {"stamps.json": budget.published().to_json(SIZE).encode()}
     return SimpleNamespace(
         stamps=make_release(folder / "stamps", private, manifest=manifest, contents={**contents, **stamps}),
-        plain=make_release(folder / "plain", private, manifest=manifest, contents=contents),
+        plain=make_release(folder / "plain", private),
         folder=folder,
         private=private,
         manifest=manifest,
@@ -181,7 +181,7 @@ def test_a_service_that_is_not_there():
 
 def test_the_client_gets_the_same_answer_for_a_few_bytes(release, upstream):
     photo = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
-    published = Published(*read_stamps(verify_release(release.stamps, release.key).read("stamps.json")))
+    published = Published(*verify_release(release.stamps, release.key).stamps())
     with serving(Door(published, upstream.url)) as url:
         with Client(url, release.stamps, release.key, packed=True, policy=QUICK) as client:
             few = client.classify(photo)
@@ -210,9 +210,11 @@ def test_a_payload_that_is_no_stamps_does_not_leave(release, upstream, tmp_path,
     made = make_release(tmp_path / "wrong", release.private, manifest=release.manifest, contents=wrong)
     with (
         Client(upstream.url, made, release.key, packed=packed) as client,
-        pytest.raises(CheckFailed, match="nothing was sent"),
+        pytest.raises(ConversionError, match=r"nothing was sent: .* more than the stamps"),
     ):
         client.classify(np.zeros((40, 40, 3), np.uint8))
+    with pytest.raises(ConversionError, match="more than the stamps"):
+        open_gateway(made, release.key, Settings(upstream.url))
     assert upstream.requests == []
 
 

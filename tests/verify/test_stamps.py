@@ -96,6 +96,13 @@ def test_stamps_of_another_converter_fail_verification(data, message, pair, tmp_
     assert re.search(message, problem.message)
 
 
+def test_a_hard_budget_without_its_stamps_is_refused(pair, tmp_path):
+    made = make_release(tmp_path / "made", pair[0], manifest=MANIFEST, contents=make_contents(MANIFEST))
+    (problem,) = inspect_release(made, pair[1]).problems
+    assert (problem.rule, problem.path) == ("stamps", STAMPS)
+    assert "payloads of at most 18.0 bits" in problem.message
+
+
 def test_a_converter_without_a_hard_budget_has_no_stamps(pair, tmp_path):
     (problem,) = found(HONEST.encode(), tmp_path / "made", pair, make_manifest())
     assert "release.json says None" in problem.message

@@ -11,9 +11,8 @@ import numpy as np
 from dapter.errors import ConversionError, DapterError, UsageError
 from dapter.imagefile import LOSSLESS, encode, open_photo
 from dapter.runner import Converter
-from dapter.stamps import Stamps, read_stamps
+from dapter.stamps import Stamps
 from dapter.verify import verify_release
-from dapter.verify.limits import STAMPS
 
 Photo = Path | str | bytes | np.ndarray
 
@@ -70,8 +69,8 @@ class Protector:
         """
         verified = verify_release(release, key)
         height, width = verified.manifest["image"]["trained"]
-        published = read_stamps(verified.read(STAMPS)) if STAMPS in verified.manifest["files"] else None
-        return cls(verified.manifest, Converter.open(verified, precision, threads), (height, width), published)
+        converter = Converter.open(verified, precision, threads)
+        return cls(verified.manifest, converter, (height, width), verified.stamps())
 
     def change(
         self, dial: float | None, size: tuple[int, int] | None, square: bool, codec: str, packed: bool = False
@@ -132,16 +131,11 @@ class Protector:
         return Protected(payload, file, self.codec, self.dial, packed, dict(steps))
 
     def _pack(self, payload: np.ndarray) -> bytes | None:
-        """The payload's stamps, where they are published: what is made of anything else does not leave, packed or not.
-
-        Raises:
-            CheckFailed: it is.
-        """
-        if self.published is None:
+        """The payload's stamps, if they are sent instead of it."""
+        if not self.packed or self.published is None:
             return None
         stamps, _ = self.published
-        packed = stamps.pack(stamps.read(payload[None])[0])
-        return packed if self.packed else None
+        return stamps.pack(stamps.read(payload[None])[0])
 
     def _open(self, photo: Photo) -> np.ndarray:
         if isinstance(photo, np.ndarray) and photo.size == 0:

@@ -24,8 +24,8 @@ class Levels:
         return self._low * (self._span * place).exp()
 
     def place(self, budgets: Tensor) -> Tensor:
-        """Where budgets lie on the scale, from 0 to 1. Of one level there is no scale."""
-        return (budgets / self._low).log() / self._span
+        """Where budgets lie on the scale, from 0 to 1, its ends beyond it too. Of one level there is no scale."""
+        return ((budgets / self._low).log() / self._span).clamp(0, 1)
 
     def mix(self, budgets: Tensor) -> Tensor:
         """How much each level counts at budgets (N,): float32 (N, levels), the two next to each, by their distance."""

@@ -41,6 +41,9 @@ each level has only some of them."""
 TAKEN = "taken_"
 """Begins the names of what each level takes of its budget."""
 
+LEAST_FLIP = 2.0**-40
+"""Of `flip`: 64 bits are drawn for each decision, so that a probability is right to about one part in 16 million."""
+
 MOST_ANSWERS = 256
 """The prior has a row for each joint answer that counts, and of several cells finding where it starts takes a search
 a row."""
@@ -125,8 +128,8 @@ class Budget(Defence):
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
         if self.taught < 0:
             raise UsageError(f"taught is {self.taught}. Cure: 0 or more; 0.3 is usual")
-        if not 0 <= self.flip < 1:
-            raise UsageError(f"flip is {self.flip}. Cure: a probability below 1; 0 never flips")
+        if self.flip and not LEAST_FLIP <= self.flip < 1:
+            raise UsageError(f"flip is {self.flip}. Cure: a probability below 1, from {LEAST_FLIP}; 0 never flips")
         self.given = None if self.given is None else tuple(self.given)
         most = bits.budget_bits(self.grid**2, self.alphabet)
         if not 0 < self.budget_bits <= most:
@@ -305,9 +308,9 @@ class Budget(Defence):
         payload = super().protect(images, seed)
         if not self.flip:
             return payload
-        shown = flip(self.indices(payload), self.alphabet, self.flip, seed)
-        height, width = images.shape[1:3]
-        return Payload(self.published().paint(shown, (height, width)))
+        stamps, (height, width) = self.published(), images.shape[1:3]
+        shown = flip(stamps.read(payload.pixels), len(stamps.alphabet), self.flip, seed)
+        return Payload(stamps.paint(shown, (height, width)))
 
     def figures(self, split: Split, payload: Payload, answer: Answer) -> list[dict[str, Any]]:
         """Bits of the payloads, and what they bound for every secret of the split and for a restored image.
@@ -319,8 +322,12 @@ class Budget(Defence):
         labels = {name: torch.from_numpy(values) for name, values in answer.labels().items()}
         given = joint(labels, self._given({name: values.shape[1] for name, values in answer.logits.items()})).numpy()
         prior = self._prior.probabilities(self._levels.mix(torch.tensor([self.budget_bits]))[0])
-        prior = self.published().merge(prior)
+        published, which = self._stamps().distinct()
+        prior = prior @ np.eye(len(published.alphabet))[which]  # of those that look the same the sum
         found = [*bit_figures(stamps, given, prior, self.flip), *image_figures(stamps, given, split.images)]
+        for entry in found:
+            if entry["measure"] == "bits_beyond_answer" and entry["value"] > self.budget_bits:
+                entry["flags"] = ("over_budget",)
         for name, values in split.labels.items():
             if name not in labels:
                 figures = secret_figures(stamps, given, prior, values, self.flip)
@@ -336,7 +343,10 @@ class Budget(Defence):
         return self.published().read(payload.pixels)
 
     def published(self) -> Stamps:
-        """The alphabet and the grid, for whoever sends or paints bare indices."""
+        """The alphabet, without those that look the same, and the grid: all that a payload can be made of."""
+        return self._stamps().distinct()[0]
+
+    def _stamps(self) -> Stamps:
         alphabet = (self._painter.alphabet().detach() * 255).round().to(torch.uint8)
         return Stamps(alphabet.permute(0, 2, 3, 1).cpu().numpy(), self.grid)
 

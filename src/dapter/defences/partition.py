@@ -37,7 +37,7 @@ class Partition(Divided):
         cut: how many stages run on the device.
         cut_range: (low, high) trains for every cut in it; `cut` is then chosen in use. None: for `cut` only.
         defenders: how many in a suite, 0 to 4.
-        lam: λ, the weight of the best defender's loss.
+        lam: λ, the weight of the best defender's loss; 1 took most of the answer in a trial (decision 23).
         hides: the task's `secrets`, the `image`, or `both`.
         locked: the last share of the training, in which only the remote part learns.
         learning_rate: of Adam.
@@ -48,7 +48,7 @@ class Partition(Divided):
     cut: int = 3
     cut_range: tuple[int, int] | None = None
     defenders: int = DEFENDERS
-    lam: float = 1.0
+    lam: float = 0.3
     hides: Hides = "both"
     locked: float = 0.25
     learning_rate: float = 2e-3

@@ -9,10 +9,10 @@ import numpy as np
 from dapter.data import UNKNOWN, Data, Split
 from dapter.defences import Defence, with_settings
 from dapter.defences.budget import Budget
-from dapter.errors import ConversionError
+from dapter.errors import ConversionError, DapterError
 from dapter.recompute.sandbox import convert_apart
 from dapter.service.classifier import Service
-from dapter.stamps import read_stamps
+from dapter.stamps import Stamps
 from dapter.types import Payload
 from dapter.verify import Release
 from dapter.verify.limits import STAMPS
@@ -43,7 +43,7 @@ def compare_exports(release: Release, defence: Defence, data: Data, service: Ser
         service: judges float16 and int8.
     """
     test = data.splits["test"].head(SAMPLE)
-    dial = release.manifest["dial"]
+    dial, published = release.manifest["dial"], release.stamps()
     for entry in release.manifest["exports"]:
         what = f"{entry['path']} gives what the weights give"
         fixed = None if entry["sizes"] == "any" else tuple(entry["sizes"][0])
@@ -55,6 +55,8 @@ def compare_exports(release: Release, defence: Defence, data: Data, service: Ser
                 )
                 at = what if value is None else f"{what} at {dial['name']} = {value:g}"
                 yield _compare(at, entry, _expected(defence, split.images, dial, value), given, split, service)
+                if published is not None:
+                    yield _painted(entry["path"], published[0], given)
         except ConversionError as error:
             wrong = entry["format"] == "onnx" and "is not installed" not in str(error)
             yield Outcome(what, "contradicted" if wrong else "could not check", reason=f"it did not run: {error}")
@@ -62,9 +64,10 @@ def compare_exports(release: Release, defence: Defence, data: Data, service: Ser
 
 def compare_stamps(release: Release, defence: Defence) -> Iterator[Outcome]:
     """How the published stamps, if there are any, compare with those of the weights."""
-    if STAMPS not in release.manifest["files"]:
+    published = release.stamps()
+    if published is None:
         return
-    what, (given, _) = f"{STAMPS} holds the stamps of the weights", read_stamps(release.read(STAMPS))
+    what, (given, _) = f"{STAMPS} holds the stamps of the weights", published
     own = defence.published() if isinstance(defence, Budget) else None
     if own is None or (own.grid, own.alphabet.shape) != (given.grid, given.alphabet.shape):
         yield Outcome(what, "contradicted", reason="the weights paint none, or on another grid, or as many others")
@@ -97,6 +100,16 @@ def _compare(
     if service is None:
         return Outcome(what, "could not check", found=found, reason=f"{entry['precision']} is judged by the service")
     return _judge(what, expected, given, split, service)
+
+
+def _painted(path: str, stamps: Stamps, given: np.ndarray) -> Outcome:
+    """Whether payloads are made of the published stamps: what is off by one carries more bits than are claimed."""
+    what = f"{path} gives nothing but the stamps of {STAMPS}"
+    try:
+        stamps.read(given)
+    except DapterError as error:
+        return Outcome(what, "contradicted", reason=str(error))
+    return Outcome(what, "confirmed", found=f"all of {len(given):,} payloads")
 
 
 def _judge(what: str, expected: np.ndarray, given: np.ndarray, split: Split, service: Service) -> Outcome:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dapter.errors import CheckFailed
+from dapter.stamps import Stamps, read_stamps
 from dapter.types import Measurement
 from dapter.verify.claims import check_claims, read_claims, read_results
 from dapter.verify.folder import Folder
@@ -73,6 +74,14 @@ class Release:
                 return self.read(entry["path"])
         there = ", ".join(f"{entry['format']} {entry['precision']}" for entry in self.manifest["exports"])
         raise CheckFailed(f"{self.path} has no {form} {precision} export. Cure: choose one of: {there}")
+
+    def stamps(self) -> tuple[Stamps, tuple[int, int]] | None:
+        """What payloads are made of, and height and width of the pictures; None: it has no hard budget of bits.
+
+        Raises:
+            CheckFailed: the stamps have changed since they were verified.
+        """
+        return read_stamps(self.read(STAMPS)) if STAMPS in self.manifest["files"] else None
 
 
 @dataclass(frozen=True)
@@ -164,6 +173,9 @@ def _manifest(folder: Folder, problems: list[Problem]) -> dict[str, Any] | None:
 def _exports(folder: Folder, manifest: Mapping[str, Any]) -> list[Problem]:
     """What is wrong with the weights, the stamps and the exports that can be read."""
     found = []
+    if manifest["budget_bits"] is not None and STAMPS not in manifest["files"]:
+        message = f"missing: what payloads of at most {manifest['budget_bits']} bits are made of must be published"
+        found.append(Problem("stamps", STAMPS, message))
     for path in (WEIGHTS, STAMPS, *(entry["path"] for entry in manifest["exports"])):
         if path not in folder.stamps:
             continue  # listed already
