@@ -79,6 +79,23 @@ def test_budgets_have_a_row_each_and_only_columns_with_figures(tables):
     assert "epsilon" not in header
 
 
+def test_what_any_attack_can_find_out_stands_beside_what_the_answer_tells():
+    first = next(line for line in lines("budget", None) if line.measure == "agreement")
+    module = load("budget_tables")
+
+    def figures(budget):
+        own = replace(first, settings={**first.settings, "study": "budgets", "budget_bits": budget}, low=None, n=2500)
+        bound = replace(own, measure="secret_accuracy_bound", secret="Young", value=0.8, floor=0.7)
+        fano = replace(own, measure="secret_accuracy_fano", secret="Young", value=1.0)
+        return [own, bound, replace(bound, secret="Smiling"), fano]
+
+    header, rows = module.bounds([*figures(1.0), *figures(2.0)])
+    assert header[0] == "budget_bits"
+    assert rows[0][2:] == ["Young", "2,500", "70.0", "80.0", "100.0"]
+    assert [(row[0], row[2], row[-1]) for row in rows[1:3]] == [("1.0", "Smiling", ""), ("2.0", "Young", "100.0")]
+    assert module.bounds([first]) is None
+
+
 def board(count):
     """Lines of that many defences; the first leaks least, the second sends features."""
     found = []
