@@ -62,6 +62,11 @@ def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
     assert rows["dapter, λ 0.5"][4] == "2"
     assert readme.first_figure({"audit_x": SWEEP}) == ""
     assert "docs/images/frontier_audit_x.svg" in readme.first_figure({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
+    bound = replace(BUDGET[0], measure="secret_accuracy_bound", secret="Young", value=0.8, floor=0.7)
+    looser = replace(bound, secret="Smiling", value=0.95, floor=0.93)
+    said = readme.first_figure({"audit_x": [*SWEEP, *study("budget", [*BUDGET, looser, bound])]})
+    assert "none of 2 secrets is named rightly more than 10.0 points more often" in said
+    assert "(Young: 80.0 instead of 70.0 %)" in said
     text = "a\n<!-- frontier:begin -->\nold\n<!-- frontier:end -->\nb"
     assert readme.between(text, "frontier", "new\n") == text.replace("old", "new")
 
