@@ -18,8 +18,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from dapter.runner import Converter
 from releases.make import keys, make_contents, make_graph, make_manifest, make_release
+from web.painted import STAMPS, make_painted_release, make_painter
 
 FIXTURES = Path(__file__).parents[2] / "web/tests/fixtures"
+SIZES = ((4, 4), (8, 12), (5, 7), (4, 13), (11, 6), (3, 2), (1, 1), (17, 32))
+"""Of pictures that Python paints of stamps: whole multiples, others, and too small to show every pixel of a stamp."""
 
 
 def main():
@@ -37,10 +40,27 @@ def main():
             make_release(FIXTURES / name, private, manifest=manifest, contents=make_contents(manifest, graph))
         other = {**make_manifest(), "format": "dapter-release/2"}
         make_release(FIXTURES / "future", private, manifest=other)
-    image = np.random.default_rng(7).integers(0, 256, (1, 5, 7, 3), np.uint8)
-    payload = Converter(make_graph().SerializeToString()).convert(image)
-    pair = {"height": 5, "width": 7, "image": image.ravel().tolist(), "payload": payload.ravel().tolist()}
-    (FIXTURES / "pair.json").write_text(json.dumps(pair) + "\n")
+        make_painted_release(FIXTURES / "stamps", private)
+        make_painted_release(FIXTURES / "stamps_and_more", private, cheat=True)
+        make_painted_release(FIXTURES / "budget_without_stamps", private, published=False)
+        make_painted_release(FIXTURES / "stamps_without_budget", private, budget=None)
+    rng = np.random.default_rng(7)
+    image = rng.integers(0, 256, (1, 5, 7, 3), np.uint8)
+    write_pair("pair", make_graph(), image)
+    write_pair("stamps_pair", make_painter(), image)
+    pictures = [STAMPS.paint(rng.integers(0, 4, (1, 4)), size)[0] for size in SIZES]
+    (FIXTURES / "pictures.json").write_text(json.dumps([as_record(pixels) for pixels in pictures]) + "\n")
+
+
+def write_pair(name, graph, image):
+    """What a converter makes of an image in Python."""
+    payload = Converter(graph.SerializeToString()).convert(image)
+    record = {**as_record(image[0]), "payload": payload.ravel().tolist()}
+    (FIXTURES / f"{name}.json").write_text(json.dumps(record) + "\n")
+
+
+def as_record(pixels):
+    return {"height": pixels.shape[0], "width": pixels.shape[1], "pixels": pixels.ravel().tolist()}
 
 
 def hostile_graphs():

@@ -1,5 +1,6 @@
 """The built page with a release, and a service, each on a server that keeps every byte it receives."""
 
+import io
 import mimetypes
 import re
 import shutil
@@ -8,6 +9,10 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pytest
+from PIL import Image
+
 from releases.make import keys, make_release
 from upstream import Reply, Upstream, answer
 
@@ -15,6 +20,10 @@ WEB = Path(__file__).parents[2] / "web"
 NODE = shutil.which("node")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BUILT = (WEB / "dist/index.html").is_file() and (WEB / "lib/index.js").is_file()
+NEEDS = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
+    pytest.mark.skipif(NODE is None or not BUILT, reason="the page is not built: make web"),
+]
 
 FLAGS = [
     "--no-sandbox",
@@ -99,3 +108,36 @@ def choose(page, name, content, kind="image/png"):
     """Give the page a photo, and wait until it shows what would leave."""
     page.locator("#choose").set_input_files({"name": name, "mimeType": kind, "buffer": content})
     page.locator("#send:enabled").wait_for(timeout=30_000)
+
+
+def noise(height=32, width=32, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def file_of(pixels, kind="PNG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def send(page):
+    page.get_by_role("button", name="Send what leaves").click()
+    page.locator("#answer, #problem").locator("visible=true").first.wait_for()
+
+
+def payload_of(upstream):
+    """The PNG of the one request for an answer."""
+    (received,) = [request for request in upstream.requests if request.method == "POST"]
+    (tensor,) = received.infer_request().inputs
+    return bytes(tensor.data[0])
+
+
+def assert_refused(browser, host, upstream, message):
+    with opened(browser, host, upstream, ready=False, allow=["404"], service_workers="block") as page:
+        page.get_by_role("alert").get_by_text(message).wait_for(timeout=30_000)
+        assert page.get_by_role("alert").get_by_text("Nothing has been sent.").is_visible()
+        assert page.locator("#choose").is_disabled()
+        assert page.get_by_role("button", name="Try again").is_visible()
+        drop = "new DragEvent('drop', { dataTransfer: new DataTransfer(), bubbles: true })"
+        page.evaluate(f"document.body.dispatchEvent({drop})")
+    assert not upstream.received

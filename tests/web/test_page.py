@@ -11,22 +11,24 @@ from PIL import Image
 from dapter.runner import Converter
 from releases.make import keys, make_contents, make_graph, make_manifest, make_release
 from upstream import Reply
-from web.pages import BUILT, CHROMIUM, CORS, FLAGS, NODE, WEB, choose, make_site, opened, service, serving
+from web.pages import (
+    CORS,
+    NEEDS,
+    WEB,
+    assert_refused,
+    choose,
+    file_of,
+    make_site,
+    noise,
+    opened,
+    payload_of,
+    send,
+    service,
+    serving,
+)
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install 'dapter[dev]'")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
-    pytest.mark.skipif(NODE is None or not BUILT, reason="the page is not built: make web"),
-]
+pytestmark = NEEDS
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright.sync_playwright() as api:
-        browser = api.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -44,28 +46,6 @@ def quiet(servers):
         server.requests.clear()
     yield servers
     servers[1].answer = service
-
-
-def noise(height=32, width=32, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
-
-
-def file_of(pixels, kind="PNG", **options):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def send(page):
-    page.get_by_role("button", name="Send what leaves").click()
-    page.locator("#answer, #problem").locator("visible=true").first.wait_for()
-
-
-def payload_of(upstream):
-    """The PNG of the one request for an answer."""
-    (received,) = [request for request in upstream.requests if request.method == "POST"]
-    (tensor,) = received.infer_request().inputs
-    return bytes(tensor.data[0])
 
 
 def assert_kept(servers, *secrets):
@@ -235,17 +215,6 @@ def test_a_signed_graph_with_one_more_input_is_not_used(browser, tmp_path):
     release = make_release(tmp_path / "hostile", keys(tmp_path)[0], manifest=manifest, contents=contents)
     with serving(tmp_path, release=release) as (host, upstream, _):
         assert_refused(browser, host, upstream, "this is no converter")
-
-
-def assert_refused(browser, host, upstream, message):
-    with opened(browser, host, upstream, ready=False, allow=["404"], service_workers="block") as page:
-        page.get_by_role("alert").get_by_text(message).wait_for(timeout=30_000)
-        assert page.get_by_role("alert").get_by_text("Nothing has been sent.").is_visible()
-        assert page.locator("#choose").is_disabled()
-        assert page.get_by_role("button", name="Try again").is_visible()
-        drop = "new DragEvent('drop', { dataTransfer: new DataTransfer(), bubbles: true })"
-        page.evaluate(f"document.body.dispatchEvent({drop})")
-    assert not upstream.received
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import { reader, readText } from "./releases.js";
 ort.env.wasm.numThreads = 1;
 const key = await readText("signing.pub");
 const pair = JSON.parse(await readText("pair.json"));
-const image = { height: pair.height, width: pair.width, pixels: Uint8Array.from(pair.image) };
+const image = { ...pair, pixels: Uint8Array.from(pair.pixels) };
 const open = async (name: string) => Converter.open(await openRelease(reader(name), key), ort);
 
 it("gives the bytes that the converter gives in Python", async () => {
@@ -39,6 +39,27 @@ it("refuses an original that comes back", async () => {
   await expect(converter.convert(image)).rejects.toThrow("gave the original back");
   const grey = { ...image, pixels: new Uint8Array(image.pixels.length).fill(128) };
   expect(Array.from((await converter.convert(grey)).pixels)).toEqual(Array.from(grey.pixels));
+});
+
+it("sends pictures of stamps as they are painted in Python, of any size", async () => {
+  const painted = JSON.parse(await readText("stamps_pair.json"));
+  const converter = await open("stamps");
+  const payload = await converter.convert({ ...painted, pixels: Uint8Array.from(painted.pixels) });
+  expect(Array.from(payload.pixels)).toEqual(painted.payload);
+  const large = {
+    height: 48,
+    width: 31,
+    pixels: Uint8Array.from({ length: 48 * 31 * 3 }, (_, at) => (at * 7919) % 256),
+  };
+  expect((await converter.convert(large)).png.length).toBeGreaterThan(0);
+});
+
+it("refuses the one picture of stamps that is one level off in one value", async () => {
+  const converter = await open("stamps_and_more");
+  const white = { ...image, pixels: Uint8Array.from([255, ...image.pixels.slice(1)]) };
+  await converter.convert(image);
+  await expect(converter.convert(white)).rejects.toThrow("not made of the stamps of its release. Cure");
+  await converter.convert(image);
 });
 
 it("refuses a graph that is none", async () => {

@@ -22,6 +22,31 @@ it("opens what the provider signed", async () => {
   expect(release.leaks[0]).toMatchObject({ secret: "Eyeglasses", leak: { value: 0.75 }, attack: { value: 0.8 } });
   expect(release.fingerprint).toMatch(/^[0-9a-f]{64}$/);
   expect(release.checked).toEqual(["release.json", "results.jsonl", "claims.json", "exports/converter.onnx"]);
+  expect(release.stamps).toBeNull();
+});
+
+it("reads the stamps of a release with a hard budget", async () => {
+  const release = await openRelease(reader("stamps"), key);
+  expect(release.stamps).toMatchObject({ grid: 2, side: 2 });
+  expect(release.checked).toContain("stamps.json");
+});
+
+it.each([
+  ["changed stamps", flip("stamps.json", 30), "is not the file of release.json: its SHA-256 differs"],
+  [
+    "stamps that are gone",
+    (path: string, data: Bytes) => (path === "stamps.json" ? null : data),
+    "is missing from the release",
+  ],
+])("refuses %s", async (_, damage, message) => {
+  await expect(openRelease(reader("stamps", damage), key)).rejects.toThrow(`stamps.json ${message}`);
+});
+
+it.each([
+  ["budget_without_stamps", "stamps.json is missing from the release. Cure"],
+  ["stamps_without_budget", "stamps.json is there, but release.json has no budget_bits. Cure"],
+])("refuses what the provider signed as %s", async (name, message) => {
+  await expect(openRelease(reader(name), key)).rejects.toThrow(message);
 });
 
 it.each([

@@ -44,17 +44,23 @@ async function start(): Promise<void> {
     ready = { config, release, engine };
     setUpDial();
     showRelease(release, engine.name);
-    for (const id of ["choose", "take"]) find<HTMLInputElement>(id).disabled = false;
+    allowPhotos(true);
     online();
     const faster = await tryGpu(release, engine.converter);
     if (faster) ready.engine = faster;
     if (faster) showRelease(release, faster.name);
   } catch (error) {
     ready = null;
+    allowPhotos(false);
+    forget();
     status("bad", "Not ready");
     problem(error);
     show("retry");
   }
+}
+
+function allowPhotos(yes: boolean): void {
+  for (const id of ["choose", "take"]) find<HTMLInputElement>(id).disabled = !yes;
 }
 
 function online(): void {

@@ -7,6 +7,7 @@ import type { Dial } from "./manifest.js";
 import type { Pixels } from "./photo.js";
 import { encodePng } from "./png.js";
 import type { Release } from "./release.js";
+import { isMadeOf, type Stamps } from "./stamps.js";
 
 /** What is used of ONNX Runtime: `import * as ort from "onnxruntime-web/wasm"`. */
 export interface Runtime {
@@ -43,6 +44,7 @@ export class Converter {
     private readonly session: InferenceSession,
     private readonly runtime: Runtime,
     readonly dial: Dial | null,
+    private readonly stamps: Stamps | null,
   ) {}
 
   /**
@@ -62,14 +64,14 @@ export class Converter {
       throw converterError("the converter cannot be loaded", cause);
     }
     checkGraph(session, release.manifest.dial);
-    return new Converter(session, runtime, release.manifest.dial);
+    return new Converter(session, runtime, release.manifest.dial, release.stamps);
   }
 
   /**
    * What may leave the device for an image.
    *
    * @param dial for a converter that has one; by default the release's.
-   * @throws DapterError the conversion failed, or the image came back as it was.
+   * @throws DapterError the conversion failed, the image came back as it was, or the payload shows more than stamps.
    */
   async convert(image: Pixels, dial?: number): Promise<Payload> {
     const { pixels, height, width } = image;
@@ -94,7 +96,11 @@ export class Converter {
       throw converterError("the converter gave something else than an image of the same size");
     }
     if (sameBytes(data, pixels) && !oneColour(pixels)) throw converterError("the converter gave the original back");
-    return Payload.make(maker, new Uint8Array(data), height, width);
+    const leaving = new Uint8Array(data);
+    if (this.stamps && !isMadeOf(this.stamps, { pixels: leaving, height, width })) {
+      throw converterError("the converter gave a picture that is not made of the stamps of its release");
+    }
+    return Payload.make(maker, leaving, height, width);
   }
 }
 

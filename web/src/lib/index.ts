@@ -7,3 +7,4 @@ export { openPhoto, type Pixels } from "./photo.js";
 export { type Answer, ask, type TargetAnswer } from "./protocol.js";
 export { openRelease, type ReadFile, type Release, readFromUrl } from "./release.js";
 export { amplify } from "./residue.js";
+export type { Stamps } from "./stamps.js";

@@ -1,5 +1,6 @@
 /** release.json: read strictly, because an unknown field may mean something that this reader would get wrong. */
 import { fromUtf8 } from "./bytes.js";
+import { type Check, either, isObject, list, number, one, record, table, text } from "./checks.js";
 import { releaseError } from "./errors.js";
 
 /** Height and width. */
@@ -36,42 +37,6 @@ export interface Manifest {
   readonly exports: readonly Export[];
   readonly files: Readonly<Record<string, { readonly sha256: string; readonly bytes: number }>>;
 }
-
-type Check = (value: unknown) => boolean;
-
-const text =
-  (pattern: RegExp): Check =>
-  (value) =>
-    typeof value === "string" && pattern.test(value);
-const one =
-  (...allowed: unknown[]): Check =>
-  (value) =>
-    allowed.includes(value);
-const number = (low: number, high = Number.MAX_VALUE, whole = false): Check => {
-  return (value) => typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value));
-};
-const list =
-  (each: Check, least: number, most: number): Check =>
-  (value) =>
-    Array.isArray(value) && value.length >= least && value.length <= most && value.every(each);
-const either =
-  (...checks: Check[]): Check =>
-  (value) =>
-    checks.some((check) => check(value));
-const isObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-const record =
-  (fields: Record<string, Check>): Check =>
-  (value) =>
-    isObject(value) &&
-    Object.keys(value).length === Object.keys(fields).length &&
-    Object.entries(fields).every(([name, check]) => Object.hasOwn(value, name) && check(value[name]));
-const table =
-  (name: Check, each: Check, least: number): Check =>
-  (value) =>
-    isObject(value) &&
-    Object.keys(value).length >= least &&
-    Object.entries(value).every(([key, item]) => name(key) && each(item));
 
 /** A path of the format: plain names, at most 3 levels deep. */
 const PATH =

@@ -4,12 +4,14 @@ import { type Claim, type Leak, parseClaims, worstLeaks } from "./claims.js";
 import { DapterError, releaseError } from "./errors.js";
 import { type Manifest, type Precision, parseManifest } from "./manifest.js";
 import { readKey, readSignature } from "./signature.js";
+import { parseStamps, type Stamps } from "./stamps.js";
 
 const MEBI = 2 ** 20;
 const RESULTS_LIMIT = 16 * MEBI;
 const EXPORT_LIMIT = 128 * MEBI;
 const MANIFEST = "release.json";
 const SIGNATURE = "model.sig";
+const STAMPS = "stamps.json";
 
 /** Gives the bytes of a file of the release, at most `limit` of them. */
 export type ReadFile = (path: string, limit: number) => Promise<Bytes>;
@@ -24,6 +26,8 @@ export interface Release {
   readonly fingerprint: string;
   /** The files whose bytes were checked, the others being covered once they are read. */
   readonly checked: readonly string[];
+  /** What every payload is made of; null: the release promises no hard budget. */
+  readonly stamps: Stamps | null;
   /** The bytes of the ONNX export; checked. */
   readonly graph: Bytes;
 }
@@ -46,14 +50,27 @@ export async function openRelease(read: ReadFile, key: string, precision: Precis
   compare(manifest, signed);
   const checked = [MANIFEST];
   const get = async (path: string, limit: number): Promise<Bytes> => {
-    const data = await readStamped(read, manifest, path, limit);
+    const data = await readListed(read, manifest, path, limit);
     checked.push(path);
     return data;
   };
   const results = await get("results.jsonl", RESULTS_LIMIT);
   const { claims, lines } = parseClaims(await get("claims.json", MEBI), results);
+  const stamps = await readStamps(manifest, get);
   const graph = await get(onnxPath(manifest, precision), EXPORT_LIMIT);
-  return { manifest, claims, leaks: worstLeaks(claims, lines), fingerprint: publicKey.fingerprint, checked, graph };
+  const leaks = worstLeaks(claims, lines);
+  return { manifest, claims, leaks, fingerprint: publicKey.fingerprint, checked, stamps, graph };
+}
+
+/** A hard budget is kept by stamps: a release has both or neither. */
+async function readStamps(
+  manifest: Manifest,
+  get: (path: string, limit: number) => Promise<Bytes>,
+): Promise<Stamps | null> {
+  const { budget_bits: budget, image, files } = manifest;
+  if (budget !== null) return parseStamps(await get(STAMPS, MEBI), budget, image.trained);
+  if (Object.hasOwn(files, STAMPS)) throw releaseError(`${STAMPS} is there, but release.json has no budget_bits`);
+  return null;
 }
 
 /** The signature must cover the files of the manifest, all of them and no others. */
@@ -68,12 +85,12 @@ function compare(manifest: Manifest, signed: Map<string, string>): void {
   }
 }
 
-async function readStamped(read: ReadFile, manifest: Manifest, path: string, limit: number): Promise<Bytes> {
-  const stamp = Object.hasOwn(manifest.files, path) ? manifest.files[path] : undefined;
-  if (!stamp) throw releaseError(`${path} is missing from the release`);
-  if (stamp.bytes > limit) throw releaseError(`${path} is larger than a release may be`);
-  const data = await read(path, stamp.bytes);
-  if (data.length !== stamp.bytes || (await sha256(data)) !== stamp.sha256) {
+async function readListed(read: ReadFile, manifest: Manifest, path: string, limit: number): Promise<Bytes> {
+  const listed = Object.hasOwn(manifest.files, path) ? manifest.files[path] : undefined;
+  if (!listed) throw releaseError(`${path} is missing from the release`);
+  if (listed.bytes > limit) throw releaseError(`${path} is larger than a release may be`);
+  const data = await read(path, listed.bytes);
+  if (data.length !== listed.bytes || (await sha256(data)) !== listed.sha256) {
     throw releaseError(`${path} is not the file of release.json: its SHA-256 differs`);
   }
   return data;
