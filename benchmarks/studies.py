@@ -10,13 +10,13 @@ from dapter.types import Measurement
 AUDITS = {
     "lambda": "Every λ: one recogniser and one decoder",
     "budget": "Budget converters: the same two attacks",
-    "dial": "Budget converters of other budgets: the same two attacks",
+    "budgets": "Budget converters of other budgets: the same two attacks",
     "tiles": "Budget converters of 4 x 4 flat tiles: the same two attacks",
     "size": "Budget converters of several sizes: the same two attacks",
     "identity": "Who is shown: re-identification",
     "suite": "The whole suite of attacks",
 }
-FRONTIER = ("lambda", "budget", "dial")
+FRONTIER = ("lambda", "budget", "budgets")
 """Studies whose converters met the same attacks, so that they compare."""
 
 ELSEWHERE = ("image_size", "row")
