@@ -18,7 +18,7 @@ export async function openEngine(release: Release): Promise<Engine> {
   return { converter, name: "WebAssembly" };
 }
 
-/** The same converter on WebGPU; null where there is none, or where it is slower or differs by more than a rounding. */
+/** The same converter on WebGPU; null where there is none, where it is slower, differs by more than a rounding, or breaks the budget. */
 export async function tryGpu(release: Release, slow: Converter): Promise<Engine | null> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<object | null> } };
   if (!gpu || !("Suspending" in WebAssembly)) return null;
