@@ -9,7 +9,7 @@ from dapter import cost, metrics
 from dapter.data import Data, Split
 from dapter.defences import Defence, name_of
 from dapter.errors import UsageError
-from dapter.features import pack, shown
+from dapter.features import delivered, pack, shown
 from dapter.imagefile import encode, open_image
 from dapter.metrics import Estimate
 from dapter.processes import from_first, pick_device
@@ -107,7 +107,7 @@ def measure(
     service.to(pick_device())
     payload = defence.protect(test.images, seed=NOISE_SEED)
     before = service.answer(Payload(test.images))
-    after = defence.tail(payload, service)
+    after = defence.tail(delivered(payload), service)
     found = [
         entry
         for target in service.targets

@@ -31,6 +31,13 @@ def unpack(content: bytes) -> np.ndarray:
     return found
 
 
+def delivered(payload: Payload) -> Payload:
+    """What arrives at the service: an image as it is, features unpacked from the bytes that were sent."""
+    if not payload.is_features or not len(payload.values):
+        return payload
+    return Payload(np.stack([unpack(pack(each)) for each in payload.values]))
+
+
 def shown(payload: Payload, size: tuple[int, int]) -> np.ndarray:
     """A payload to look at, uint8 (N, H, W, 3): as it is, or `picture` of its features."""
     return picture(payload.values, size) if payload.is_features else payload.pixels

@@ -13,6 +13,7 @@ from dapter import defences
 from dapter.data import IDENTITY, Data
 from dapter.defences import Defence, Task, build_defence
 from dapter.errors import UsageError
+from dapter.features import delivered
 from dapter.plugins import names
 from dapter.processes import pick_device
 from dapter.runs import Run, derive_seed, write_npz
@@ -124,7 +125,7 @@ class Subject:
         payload = self.defence.protect(self.data.splits[split].images, noise)
         if self.service is None:
             return Observed(payload.values, _no_answer(len(payload.values)))
-        return Observed(payload.values, self.defence.tail(payload, self.service))
+        return Observed(payload.values, self.defence.tail(delivered(payload), self.service))
 
     def _kept(self, folder: Path, split: str) -> Observed:
         """From the folder; converted and put there by whoever comes first."""
