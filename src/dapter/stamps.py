@@ -18,6 +18,9 @@ MOST_STAMPS = 4096
 MOST_PIXELS = 4096
 """Of a side, in a file: bounds what a door paints."""
 
+MOST_CELLS = 256
+"""Of a side: packing and unpacking take time that grows with the square of the number of cells."""
+
 
 @dataclass(frozen=True)
 class Stamps:
@@ -124,7 +127,7 @@ def read_stamps(text: str | bytes) -> tuple[Stamps, tuple[int, int]]:
     shape, sides = found.alphabet.shape, (height, width, grid)
     right = right and all(type(side) is int and 1 <= side <= MOST_PIXELS for side in sides)
     right = right and len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 and 2 <= shape[0] <= MOST_STAMPS
-    if not right or grid * shape[1] > min(height, width):
+    if not right or grid > MOST_CELLS or grid * shape[1] > min(height, width):
         raise DataError(f"these are no stamps in the format {FORMAT}. Cure: stamps.json of a release")
     return found, (height, width)
 

@@ -404,6 +404,7 @@ def test_bfloat16_paints_the_same_exact_levels(data, service):
         {"alphabet": 20, "stamps": "flat"},
         {"alphabet": 1},
         {"grid": 0},
+        {"grid": 257},
         {"budget_bits": 0},
         {"budget_bits": 4.1},
         {"flip": 1.0},

@@ -55,6 +55,7 @@ def test_honest_stamps_pass(pair, tmp_path):
         changed(grid=3.0),
         changed(grid=0),
         changed(grid=17),
+        changed(grid=257, size=[4096, 4096]),
         changed(grid="x" * 400_000, alphabet=[[0] * 100_000] * 2),
         changed(size=[32]),
         changed(size=[32, 2**40]),

@@ -29,6 +29,7 @@ it.each([
   ["a field more", changed({ more: 1 })],
   ["a field less", changed({ size: undefined })],
   ["no cells", changed({ grid: 0 })],
+  ["too many cells", changed({ grid: 257, size: [4096, 4096] })],
   ["a grid that is true", changed({ grid: true })],
   ["a grid that is a text", changed({ grid: "2" })],
   ["too many cells", changed({ grid: 4097 })],

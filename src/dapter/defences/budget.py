@@ -31,7 +31,7 @@ from dapter.errors import UsageError
 from dapter.nets.painters import Painter
 from dapter.nets.priors import Prior
 from dapter.service.classifier import Service
-from dapter.stamps import Stamps, flip
+from dapter.stamps import MOST_CELLS, Stamps, flip
 from dapter.types import Answer, Payload
 
 SHARE = 4
@@ -122,8 +122,9 @@ class Budget(Defence):
             raise UsageError(f"stamps is {self.stamps!r}. Cure: 'flat' or 'learned'")
         if self.labels not in ("data", "service"):
             raise UsageError(f"labels is {self.labels!r}. Cure: 'data' or 'service'")
-        if min(self.grid, self.patch, self.width) < 1 or self.alphabet < 2:
-            raise UsageError("grid, patch and width must be at least 1, alphabet at least 2. Cure: the defaults")
+        if min(self.grid, self.patch, self.width) < 1 or self.grid > MOST_CELLS or self.alphabet < 2:
+            cure = "Cure: the defaults"
+            raise UsageError(f"grid is from 1 to {MOST_CELLS}, patch and width at least 1, alphabet at least 2. {cure}")
         if self.stamps == "flat" and round(self.alphabet ** (1 / 3)) ** 3 != self.alphabet:
             raise UsageError(f"{self.alphabet} flat stamps are no cube. Cure: 8, 27, 64 or 125: levels of each channel")
         if self.taught < 0:

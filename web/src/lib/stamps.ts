@@ -8,6 +8,7 @@ import type { Pixels } from "./photo.js";
 const FORMAT = "dapter-stamps/1";
 const MOST_STAMPS = 4096;
 const MOST_PIXELS = 4096;
+const MOST_CELLS = 256;
 
 /** An alphabet on a grid: each cell of a payload shows one stamp. */
 export interface Stamps {
@@ -62,7 +63,7 @@ function isFile(value: File): boolean {
   const stamp = list(list(list(number(0, 255, true), 3, 3), side, side), side, side);
   const fields = {
     format: one(FORMAT),
-    grid: length,
+    grid: number(1, MOST_CELLS, true),
     size: list(length, 2, 2),
     alphabet: list(stamp, 2, MOST_STAMPS),
   };
