@@ -20,8 +20,8 @@ NOTE = (
     "multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's size answers without a "
     "service. A defence that changes the service does not work with one that is already there. `budget` was developed "
     "on such data. Of the rivals, where they are cut, the pace of adversaries and the weights of NoPeek, Shredder and "
-    "PAN were chosen in a small trial on test images of CIFAR-10; all else is as published, or as "
-    "[decided](decisions/0023-rivals.md). Two quick attacks: others may find more."
+    "PAN were chosen in a small trial on test images of CIFAR-10, the λ of Privacy Partitioning on validation images; "
+    "all else is as published, or as [decided](decisions/0023-rivals.md). Two quick attacks: others may find more."
 )
 
 

@@ -69,8 +69,10 @@ def test_what_is_not_made_of_the_published_stamps_does_not_leave():
     for off in (1, 254):
         more = picture.copy()
         more[0, 3, 5, 1] ^= off
-        with pytest.raises(ConversionError, match="more than the stamps"):
+        with pytest.raises(ConversionError, match="more than stamps"):
             converter.convert(255 - more)
+    with pytest.raises(ConversionError, match="below 2 pixels"):
+        converter.convert(picture[:, :1])
 
 
 def test_a_release_that_disagrees_with_its_graph_is_refused():

@@ -134,6 +134,5 @@ class Converter:
 def _check_stamps(stamps: Stamps, payloads: np.ndarray) -> None:
     try:
         stamps.read(payloads)
-    except CheckFailed:
-        cure = "Cure: get its release again, or tell its maker"
-        raise ConversionError(f"the converter gave more than the stamps that its release publishes. {cure}") from None
+    except (CheckFailed, UsageError) as error:
+        raise ConversionError(f"the converter does not keep to the stamps of its release: {error}") from None

@@ -93,7 +93,7 @@ def test_stamps_that_are_not_those_of_the_weights_are_contradicted(release, run,
     (_, painted, *_) = compare_exports(forged, defence, data, service)
     assert painted.verdict == "contradicted"
     photo = data.splits["test"].images[:1]
-    with pytest.raises(ConversionError, match="more than the stamps"):
+    with pytest.raises(ConversionError, match="more than stamps"):
         Converter.open(forged).convert(photo)
 
 
