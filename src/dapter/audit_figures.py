@@ -1,5 +1,6 @@
 """Figures of audits: attacks between floor and ceiling, what a dial trades, the frontier of several defences."""
 
+import itertools
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -18,6 +19,9 @@ FEW = 4
 
 COLUMNS = 2
 """Of the legend of numbers."""
+
+LETTER = 4.2
+"""About how wide a letter beside a point is, in points."""
 
 _MEASURES = ("target_accuracy", LEAK, "ssim", "entropy_bits")
 """The panels over a dial, as far as they were measured."""
@@ -158,17 +162,17 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
     defences = list(dict.fromkeys(each.defence for each in shown))
     many = len(defences) > FEW
     with drawing(3.6 + many * 0.2 * (len(defences) / COLUMNS + 1)) as (figure, save):
-        axes = figure.subplots()
+        axes, words = figure.subplots(), []
         for place, defence in enumerate(defences):
             ink, mark = colour(SERIES[place % len(SERIES)]), MARKS[place % len(MARKS)]
-            own = [each for each in shown if each.defence == defence]
+            own = sorted((each for each in shown if each.defence == defence), key=lambda each: each.dial or ("", 0.0))
             points = [_point(each) for each in own]
             axes.plot([x for x, _ in points], [y for _, y in points], color=ink, linewidth=1, alpha=0.5)
             for each, (x, y) in zip(own, points, strict=True):
                 bars = [_range(_leaks(each), 1), _range(each.figures("target_accuracy"), 100)]
                 axes.errorbar([x], [y], bars[1], bars[0], fmt=mark, color=ink, markersize=5, elinewidth=1, capsize=2)
                 word = str(place + 1) if many else _beside(each)
-                axes.annotate(word, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=7.5, color=ink)
+                words.append((word, (x, y), ink))
             label = f"{place + 1} {defence.replace('_', ' ')}" if many else defence
             axes.plot([], [], marker=mark, linestyle="", color=ink, label=label)
         for original in {round(100 * mean(each.figures("target_accuracy_original")), 1) for each in shown
@@ -177,6 +181,7 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
         axes.plot([], [], color=colour("muted"), linestyle="--", linewidth=1, label="originals")
         axes.margins(x=0.12, y=0.12)
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
+        _write_beside(axes, words)
         axes.set_xlabel("worst leak of any secret")
         axes.set_title("accuracy of the answer, %", loc="left")
         if many:
@@ -184,6 +189,26 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
         else:
             legend(axes)
         return save()
+
+
+def _write_beside(axes: Any, words: Sequence[tuple[str, tuple[float, float], str]]) -> None:
+    """A word beside each point (word, point, colour), on the first side where it hides no point and no other word."""
+    spots = [axes.transData.transform(point) * 72 / axes.figure.dpi for _, point, _ in words]
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
+    for (word, point, ink), (x, y) in zip(words, spots, strict=True):
+        boxes = {}
+        for right, up in itertools.product((True, False), repeat=2):
+            left, low = x + 5 if right else x - 5 - LETTER * len(word), y + (4 if up else -10)
+            boxes[right, up] = (left, low, left + LETTER * len(word), low + 7)
+        free = [side for side, box in boxes.items() if not any(_meet(box, other) for other in taken)]
+        right, up = (free or list(boxes))[0]
+        taken.append(boxes[right, up])
+        aside = {"xytext": (5 if right else -5, 4 if up else -10), "textcoords": "offset points"}
+        axes.annotate(word, point, fontsize=7.5, color=ink, ha="left" if right else "right", **aside)
+
+
+def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _leaks(each: Variant) -> list[Measurement]:

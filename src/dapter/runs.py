@@ -41,20 +41,21 @@ def derive_seed(seed: int, *names: str | int) -> int:
 
 @functools.cache
 def code_version() -> str:
-    """The installed version, with the commit when run from a checkout: `0.1.0+g1a2b3c4`."""
-    here = Path(__file__).resolve().parent
+    """The installed version, with the commit when run from a checkout: `0.1.0+g1a2b3c4`.
+
+    It ends in `-dirty` where the package differs from the commit; results that were written since do not count.
+    """
     try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        ).stdout.strip()
+        commit, changes = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", ".")
     except (OSError, subprocess.SubprocessError):
         return version("dapter")
-    return f"{version('dapter')}+g{commit}"
+    return f"{version('dapter')}+g{commit}{'-dirty' if changes else ''}"
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+    return done.stdout.strip()
 
 
 @functools.cache
