@@ -1,7 +1,7 @@
 """Answers of a service with several targets, as one."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,17 @@ from dapter.service.classifier import Service
 def sizes_of(service: Service) -> dict[str, int]:
     """How many classes each target has."""
     return {name: len(classes) for name, classes in service.classes.items()}
+
+
+def those_given(sizes: Mapping[str, int], given: Collection[str] | None) -> dict[str, int]:
+    """The targets beyond whose answer bits are counted, each with its number of classes; None: all.
+
+    Raises:
+        UsageError: the service does not answer one of them.
+    """
+    if unknown := sorted(set(given or ()) - set(sizes)):
+        raise UsageError(f"given names {', '.join(unknown)}. Cure: targets of the service: {', '.join(sizes)}")
+    return {name: size for name, size in sizes.items() if given is None or name in given}
 
 
 def labels_of(batch: Batch, service: Service) -> dict[str, Tensor]:

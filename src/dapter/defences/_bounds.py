@@ -15,6 +15,31 @@ from dapter.metrics import Estimate, mean_interval
 Figures = Iterator[dict[str, Any]]
 
 
+def all_figures(
+    stamps: np.ndarray,
+    given: np.ndarray,
+    prior: np.ndarray,
+    images: np.ndarray,
+    secrets: Mapping[str, np.ndarray],
+    flip: float,
+    budget: float,
+) -> list[dict[str, Any]]:
+    """Bits, images and every secret; bits beyond the answer that exceed the `budget` are flagged.
+
+    Args:
+        images: uint8 (N, H, W, 3).
+        secrets: values of each, int (N,), -1 where unknown.
+        stamps, given, prior, flip: as for `bit_figures`.
+    """
+    found = [*bit_figures(stamps, given, prior, flip), *image_figures(stamps, given, images)]
+    for entry in found:
+        if entry["measure"] == "bits_beyond_answer" and entry["value"] > budget:
+            entry["flags"] = ("over_budget",)
+    for name, values in secrets.items():
+        found += [{**entry, "secret": name} for entry in secret_figures(stamps, given, prior, values, flip)]
+    return found
+
+
 def bit_figures(stamps: np.ndarray, given: np.ndarray, prior: np.ndarray, flip: float = 0.0) -> Figures:
     """Bits of payloads.
 

@@ -5,7 +5,25 @@ import math
 import torch
 from torch import Tensor, nn
 
+from dapter.errors import UsageError
 from dapter.nets.painters import Painter
+
+
+def check_budget(budget: float, reach: tuple[float, float] | None, most: float) -> None:
+    """Whether a budget, and the range of budgets around it, can be kept to.
+
+    Args:
+        most: the hard budget in bits.
+
+    Raises:
+        UsageError: no.
+    """
+    if not 0 < budget <= most:
+        raise UsageError(f"budget_bits is {budget}. Cure: above 0, at most {most:.1f}: the hard budget")
+    low, high = reach or (budget / 2, budget)
+    if not (0 < low < high <= most and low <= budget <= high):
+        cure = f"Cure: (low, high) that rises between 0 and {most:.1f} bits and holds budget_bits"
+        raise UsageError(f"budget_bits_range is {reach}, budget_bits {budget}. {cure}")
 
 
 class Levels:

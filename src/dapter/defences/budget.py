@@ -21,9 +21,9 @@ from dapter import bits
 from dapter.batches import Batch
 from dapter.data import Split
 from dapter.defences import Defence
-from dapter.defences._answers import accuracy, every, joint, labels_of, one_hot, sizes_of, together
-from dapter.defences._bounds import bit_figures, image_figures, secret_figures
-from dapter.defences._levels import Client, Levels
+from dapter.defences._answers import accuracy, every, joint, labels_of, one_hot, sizes_of, those_given, together
+from dapter.defences._bounds import all_figures
+from dapter.defences._levels import Client, Levels, check_budget
 from dapter.defences._price import BETA_RANGE, FIRST_BETA, MOST_BETA, follow
 from dapter.defences._seen import Seen, answer_to, drawn, exactly
 from dapter.defences._stamps import search_stamps, teach_stamps
@@ -132,16 +132,9 @@ class Budget(Defence):
         if self.flip and not LEAST_FLIP <= self.flip < 1:
             raise UsageError(f"flip is {self.flip}. Cure: a probability below 1, from {LEAST_FLIP}; 0 never flips")
         self.given = None if self.given is None else tuple(self.given)
-        most = bits.budget_bits(self.grid**2, self.alphabet)
-        if not 0 < self.budget_bits <= most:
-            raise UsageError(f"budget_bits is {self.budget_bits}. Cure: above 0, at most {most:.1f}: the hard budget")
         if self.budget_bits_range is not None:
-            low, high = self.budget_bits_range = (self.budget_bits_range[0], self.budget_bits_range[1])
-            if not 0 < low < high <= most or not low <= self.budget_bits <= high:
-                cure = f"Cure: (low, high) that rises between 0 and {most:.1f} bits and holds budget_bits"
-                raise UsageError(
-                    f"budget_bits_range is {self.budget_bits_range}, budget_bits {self.budget_bits}. {cure}"
-                )
+            self.budget_bits_range = (self.budget_bits_range[0], self.budget_bits_range[1])
+        check_budget(self.budget_bits, self.budget_bits_range, bits.budget_bits(self.grid**2, self.alphabet))
 
     @property
     def random(self) -> bool:
@@ -170,7 +163,7 @@ class Budget(Defence):
         if service is None:
             return None, None
         sizes = sizes_of(service)
-        given = self._given(sizes)
+        given = those_given(sizes, self.given)
         answers, every_answer = math.prod(given.values()), math.prod(sizes.values())
         if answers > MOST_ANSWERS:
             raise UsageError(f"{answers} joint answers are above {MOST_ANSWERS}. Cure: a converter for fewer targets")
@@ -208,7 +201,7 @@ class Budget(Defence):
 
     def _see(self, batch: Batch, service: Service) -> Seen:
         prior, sizes, images = self._prior, sizes_of(service), batch.images
-        given = self._given(sizes)
+        given = those_given(sizes, self.given)
         if not prior.started:
             first = search_stamps if self.grid > 1 else teach_stamps
             prior.start(first(self._painter, service, given, images[:1]))
@@ -258,7 +251,7 @@ class Budget(Defence):
             answer = answer_to(self._painter.flipped(stamps), self._painter, service, batch.images)
         chance = sum(math.log(size) for size in sizes_of(service).values())
         learned = 1 - float(accuracy(answer, self._wanted(batch, service))) / chance
-        sizes = self._given(sizes_of(service))
+        sizes = those_given(sizes_of(service), self.given)
         given, choice = joint(answer, sizes), one_hot(stamps, self.alphabet)
         most = BETA_RANGE[1] if self.grid > 1 and self.given is None else MOST_BETA
         rate = follow(self._prior, self._levels, choice, given, budgets, max(0.0, learned), most)
@@ -290,16 +283,6 @@ class Budget(Defence):
         with torch.no_grad(), self.learner.autocast():
             return {name: logits.softmax(dim=1) for name, logits in service.logits(batch.images).items()}
 
-    def _given(self, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        """The targets beyond whose answer bits are counted, each with its number of classes.
-
-        Raises:
-            UsageError: the service does not answer one of them.
-        """
-        if unknown := sorted(set(self.given or ()) - set(sizes)):
-            raise UsageError(f"given names {', '.join(unknown)}. Cure: targets of the service: {', '.join(sizes)}")
-        return {name: size for name, size in sizes.items() if self.given is None or name in self.given}
-
     def client(self) -> nn.Module:
         """The painter, without what only training needs and before any flip; of a range, at the chosen budget."""
         return Client(self._painter, None if self.budget_bits_range is None else self._levels, self.budget_bits)
@@ -321,19 +304,14 @@ class Budget(Defence):
         """
         stamps = self.indices(payload)
         labels = {name: torch.from_numpy(values) for name, values in answer.labels().items()}
-        given = joint(labels, self._given({name: values.shape[1] for name, values in answer.logits.items()})).numpy()
+        given = joint(
+            labels, those_given({name: values.shape[1] for name, values in answer.logits.items()}, self.given)
+        ).numpy()
         prior = self._prior.probabilities(self._levels.mix(torch.tensor([self.budget_bits]))[0])
         published, which = self._stamps().distinct()
         prior = prior @ np.eye(len(published.alphabet))[which]  # of those that look the same the sum
-        found = [*bit_figures(stamps, given, prior, self.flip), *image_figures(stamps, given, split.images)]
-        for entry in found:
-            if entry["measure"] == "bits_beyond_answer" and entry["value"] > self.budget_bits:
-                entry["flags"] = ("over_budget",)
-        for name, values in split.labels.items():
-            if name not in labels:
-                figures = secret_figures(stamps, given, prior, values, self.flip)
-                found += [{**entry, "secret": name} for entry in figures]
-        return found
+        secrets = {name: values for name, values in split.labels.items() if name not in labels}
+        return all_figures(stamps, given, prior, split.images, secrets, self.flip, self.budget_bits)
 
     def indices(self, payload: Payload) -> np.ndarray:
         """The stamps of each payload, int64 (N, grid^2): all that it says, and all that need be sent.
