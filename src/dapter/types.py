@@ -135,7 +135,8 @@ class View:
         classes: for each secret label, the number of its values.
         mirror: whether a mirrored image keeps its labels.
         client: the client part (white box): float tensor (N, 3, H, W) in [0, 1] to the same, or to features
-            (N, C, h, w), before rounding; differentiable, but for choices that it makes; None: not granted.
+            (N, C, h, w), before rounding; differentiable, but for choices that it makes; None: not granted. One that
+            leaves channels out has an attribute `whole`, the same with all of them.
     """
 
     train: Known

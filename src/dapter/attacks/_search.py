@@ -62,7 +62,7 @@ class Search:
     ) -> None:
         self.payloads, self.client, self.scale = payloads, client, scale
         seen = (payloads != 0).any(dim=3, keepdim=True).any(dim=2, keepdim=True).to(payloads.dtype)
-        self.weight = seen / seen.mean(dim=1, keepdim=True).clamp(min=1e-6) if masked else 1.0
+        self.counts = seen / seen.mean(dim=1, keepdim=True).clamp(min=1e-6) if masked else 1.0
         self.rounding = payloads.abs() * HALF_ROUNDING if features else ROUNDING
         self.best = first.clone()
         with torch.no_grad():
@@ -93,7 +93,7 @@ class Search:
     def _distances(self, images: Tensor) -> Tensor:
         """Mean squared distance of each conversion to what rounds to the payload, where it is seen, (N,)."""
         beyond = F.relu((self.client(images) - self.payloads).abs() - self.rounding) / self.scale
-        return (self.weight * beyond.square()).mean(dim=(1, 2, 3))
+        return (self.counts * beyond.square()).mean(dim=(1, 2, 3))
 
     def _keep(self, images: Tensor, distances: Tensor) -> None:
         better = distances < self.distance
