@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from dapter.errors import UsageError
 from dapter.nets.decoders import DECODERS, DenseDecoder, PatchCritic, SparseLinear, build_decoder
@@ -32,6 +33,21 @@ def test_features_of_any_size_give_an_image(family, size):
     restored.square().sum().backward()
     assert features.grad.abs().sum(dim=(0, 2, 3)).min() > 0
     assert answer.grad.abs().sum() > 0
+
+
+def test_a_decoder_of_images_learns_what_a_vector_says_of_sixteen_places():
+    torch.manual_seed(0)
+    net = build_decoder("unet", 16, 1, 4, (1, 1), SIZE)
+    adam = torch.optim.Adam(net.parameters(), 1e-2)
+    for _ in range(150):
+        brightness = torch.rand(32, 1, 4, 4)
+        wanted = F.interpolate(brightness, size=SIZE).expand(-1, 3, -1, -1)
+        restored = net(brightness.view(32, 16, 1, 1), torch.zeros(32, 1))
+        error = (restored - wanted).square().mean()
+        adam.zero_grad()
+        error.backward()
+        adam.step()
+    assert error < 0.1 * wanted.var()
 
 
 @pytest.mark.parametrize("family", ["deconvolution", "dense", "sparse"])

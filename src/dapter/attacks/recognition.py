@@ -22,6 +22,9 @@ from dapter.types import Guess, Observed, View
 LEAST = 64
 """Labelled images that every share holds at least."""
 
+ON_VECTORS = 4
+"""Times as many epochs on payloads without places, of which a pass costs next to nothing."""
+
 WEIGHTS = "weights.safetensors"
 
 _TINY = Plan(epochs=6, batch_size=64)
@@ -40,7 +43,7 @@ class Recognition(Attack):
         share: of the training images whose secrets the attacker knows.
         start: from `scratch`, or fine-tuned from a recogniser of the same family trained on `originals`.
         width: channels of the network's first layer.
-        plan: how it is trained; smaller shares take more epochs.
+        plan: how it is trained; smaller shares take more epochs, and so do vectors.
         learning_rate: of AdamW.
     """
 
@@ -102,9 +105,10 @@ class Recognition(Attack):
         def loss(batch: Batch) -> Tensor:
             return measure(net(batch.images, batch.labels[ANSWER]), batch.labels)
 
+        longer = ON_VECTORS if train.images.shape[1:3] == (1, 1) else 1
         plan = replace(
             self.plan,
-            epochs=round(self.plan.epochs / self.share**0.5),
+            epochs=round(longer * self.plan.epochs / self.share**0.5),
             batch_size=min(self.plan.batch_size, max(16, len(train) // 10)),
         )
         mirror = view.mirror and not view.val.is_features  # mirrored features are none of the mirrored image

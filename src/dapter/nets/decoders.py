@@ -23,6 +23,9 @@ LARGEST = 64
 UNITS = 32
 """Hidden units of a fully connected decoder for each of its width."""
 
+PLACES = 4
+"""Side of the grid on which a decoder of images lays out a vector."""
+
 SPARSE = 0.1
 """Share of the values before it that a unit of a sparse layer sees."""
 
@@ -172,7 +175,8 @@ def _linear(inside: int, outside: int, share: float) -> nn.Linear:
 class Enlarged(nn.Module):
     """A decoder of features: resize and convolution until they are as large as an image, then a decoder of images.
 
-    Each step doubles the side and halves the channels, down to twice the decoder's width.
+    Each step doubles the side and halves the channels, down to twice the decoder's width. A vector is laid out on
+    PLACES a side first, by a linear layer: resized, it would say the same everywhere.
 
     Args:
         build: from channels to the decoder of images.
@@ -180,6 +184,11 @@ class Enlarged(nn.Module):
 
     def __init__(self, channels: int, width: int, size: Size, image_size: Size, build: Callable[[int], nn.Module]):
         super().__init__()
+        self.laid_out: nn.Module = nn.Identity()
+        if size == (1, 1):
+            size = min(PLACES, image_size[0]), min(PLACES, image_size[1])
+            self.laid_out = _lay_out(channels, 8 * width, size)
+            channels = 8 * width
         self.sizes: list[Size] = []
         while size != image_size:
             size = min(2 * size[0], image_size[0]), min(2 * size[1], image_size[1])
@@ -193,10 +202,17 @@ class Enlarged(nn.Module):
 
     def forward(self, features: Tensor, answer: Tensor) -> Tensor:
         """Restored originals, float (N, 3, H, W) in [0, 1]."""
+        features = self.laid_out(features)
         for up, size in zip(self.up, self.sizes, strict=True):
             features = up(F.interpolate(features, size=size, mode="nearest"))
         restored: Tensor = self.decoder(features, answer)
         return restored
+
+
+def _lay_out(inside: int, outside: int, size: Size) -> nn.Sequential:
+    """From vectors (N, inside, 1, 1) to (N, outside, h, w)."""
+    convolution = nn.ConvTranspose2d(inside, outside, size, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outside), nn.ReLU())
 
 
 CONVOLUTIONAL: Mapping[str, Callable[[int, int, int, int], nn.Module]] = {
