@@ -4,15 +4,14 @@
 
 trains the service and the converters as `benchmarks/converter.py` does (or finds them): for each seed λ = 0.9 from
 scratch, the other λ fine-tuned from it; with `--budgets 1 2 --study budget` budget converters of that many bits beyond
-the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its
-lines, one measurement a line; `settings.study` names the attacks that were asked for, and lines of the same study and
-defence are replaced. `--study suite --attacks all` is the whole suite of the preset; the default is one strong attack
-of each kind. Interrupted work resumes.
+the answer instead. Each is attacked, and `results/audit_<data>_<target>_<preset>.jsonl` gets its lines, one measurement
+a line; `settings.study` names the attacks that were asked for, and lines of the same study and defence are replaced.
+`--study suite --attacks all` is the whole suite of the preset; the default is one strong attack of each kind.
+Interrupted work resumes.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -20,6 +19,7 @@ import tyro
 from converter import RESULTS, Bench, load
 from converter import Settings as BenchSettings
 from lines import replace_lines
+from painters import Painters, paint
 from source import command
 
 from dapter.attacks import Attack
@@ -27,7 +27,7 @@ from dapter.attacks.people import People
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
-from dapter.defences import build_defence
+from dapter.defences import Defence
 from dapter.runs import Run
 from dapter.tables import leak_table
 from dapter.types import Measurement
@@ -40,7 +40,7 @@ PAPER = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(Painters):
     """What to audit."""
 
     root: Path | None = None
@@ -58,14 +58,6 @@ class Settings:
     lams: tuple[float, ...] = (0.9, 0.0, 0.5, 0.98)
     budgets: tuple[float, ...] = ()
     """Of the budget converter, in bits beyond the answer; if there are any, it is audited instead of DAPter's."""
-    grid: int = 1
-    stamps: Literal["flat", "learned"] = "learned"
-    alphabet: int = 16
-    """Of the budget converter: cells on a side, and how many stamps of which kind."""
-    widths: tuple[int, ...] = (16,)
-    """Of the budget converter: channels of the painter's first layer, a converter each."""
-    epochs: int | None = None
-    """Passes of the budget converter over the training split, instead of the preset's."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
@@ -79,6 +71,8 @@ class Settings:
     """Processes that attack, each on one thread; results are the same for any number."""
     runs: Path = Path("runs")
     """Where run folders are kept."""
+    results: Path = RESULTS
+    """Where the file of results is."""
 
 
 def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
@@ -91,23 +85,19 @@ def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
     ]
 
 
-def converters(bench: Bench, settings: Settings) -> Iterator[Run]:
-    """A run for each seed and λ, or for each seed, width and budget."""
-    plan = replace(bench.preset.plan, epochs=settings.epochs or bench.preset.plan.epochs)
+def converters(bench: Bench, settings: Settings) -> Iterator[tuple[Run | Defence, int]]:
+    """The budget converters, or a run for each seed and λ; each with its seed."""
+    if settings.budgets:
+        yield from paint(bench, settings)
+        return
     for seed in settings.seeds:
-        if settings.budgets:
-            for width, budget in product(settings.widths, settings.budgets):
-                asked = {name: getattr(settings, name) for name in ("grid", "stamps", "alphabet")}
-                asked = {**asked, "width": width, "budget_bits": budget}
-                yield bench.train(build_defence("budget", asked), plan, seed)
-            continue
         start = bench.train(bench.paper, bench.preset.plan, seed)
         for lam in settings.lams:
             if lam == bench.paper.lam:
-                yield start
+                yield start, seed
             else:
                 tuned = replace(bench.paper, lam=lam, warm_up=0.0)
-                yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start)
+                yield bench.train(tuned, bench.preset.fine_tune_plan, seed, start), seed
 
 
 def main() -> None:
@@ -115,12 +105,12 @@ def main() -> None:
     settings = tyro.cli(Settings, description=__doc__)
     asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset, (), settings.runs)
     bench, data = Bench(asked, load(settings)), load(settings, settings.secrets)
-    path = RESULTS / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
+    path = settings.results / f"audit_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     source = command("benchmarks/audit.py", settings, ("data", "target", "study"))
     found: list[Measurement] = []
-    for run in converters(bench, settings):
+    for converter, seed in converters(bench, settings):
         lines = audit(
-            [run],
+            [converter],
             bench.service,
             data,
             attacks=settings.attacks or first_attacks(settings.recogniser_epochs, settings.decoder_epochs),
@@ -134,7 +124,8 @@ def main() -> None:
             if settings.epochs is not None:
                 named["epochs"] = settings.epochs
             paper = PAPER.get((entry.defence, entry.settings.get("lam"), entry.measure, entry.attack))
-            found.append(replace(entry, settings=named, preset=settings.preset, source=source, reported=paper))
+            given = {"seed": seed, "preset": settings.preset, "source": source, "reported": paper}
+            found.append(replace(entry, settings=named, **given))
         replace_lines(path, found, lambda entry: (entry.settings.get("study"), entry.defence))
     print(path)
 

@@ -11,6 +11,8 @@ AUDITS = {
     "lambda": "Every λ: one recogniser and one decoder",
     "budget": "Budget converters: the same two attacks",
     "budgets": "Budget converters of other budgets: the same two attacks",
+    "dial": "One budget converter for several budgets: the same two attacks",
+    "flips": "Budget converters whose stamps are replaced at random: the same two attacks",
     "tiles": "Budget converters of 4 x 4 flat tiles: the same two attacks",
     "size": "Budget converters of several sizes: the same two attacks",
     "identity": "Who is shown: re-identification",

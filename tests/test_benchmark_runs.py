@@ -1,4 +1,4 @@
-"""The leaderboard and a table of a paper, all the way on generated portraits: trained, attacked, written, shown."""
+"""The leaderboard, a table of a paper and an audit on generated portraits: trained, attacked, written, shown."""
 
 import sys
 
@@ -37,3 +37,11 @@ def test_what_is_run_can_be_shown(run):
     assert "R 0.2" in "\n".join(load("reproductions").reproduction_part("rivals_disco_figure4_tiny", rival))
     again = run("rivals", "rivals_disco_figure4", *figure, "--seeds", "0")
     assert len(again) == len(rival)
+
+
+def test_a_converter_of_many_budgets_is_attacked_at_each(run):
+    dial = ("--study", "dial", "--budgets", "0.5", "1", "--conditioned", "--widths", "8", "--epochs", "1")
+    found = run("audit", "audit_faces_Smiling", *dial, "--seeds", "0")
+    assert {line.settings["budget_bits"] for line in found} == {0.5, 1.0}
+    assert {line.seed for line in found} == {0}
+    assert {line.attack for line in found if line.measure == "leak"} == {"recognition", "reconstruction"}

@@ -200,7 +200,8 @@ def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp
 
 def test_the_command_of_a_line_asks_for_the_same_again():
     budget, source = load("budget"), load("source")
-    asked = budget.Settings(Path("data"), secrets=(), budgets=(1.0, 2.0), conditioned=True, study="a dial", epochs=3)
+    dial = {"budgets": (1.0, 2.0), "conditioned": True, "epochs": 3}
+    asked = budget.Settings(root=Path("data"), secrets=(), study="a dial", **dial)
     words = shlex.split(source.command("budget.py", asked, ("data", "target")))
     assert tyro.cli(budget.Settings, args=[*words[1:], "--root", "data"]) == asked
     audit = load("audit")
