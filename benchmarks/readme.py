@@ -4,9 +4,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
-from studies import frontier, studies, trained
+from overview import headlines
+from studies import frontier
 
-from dapter.audit_lines import IMAGE, Variant, spread, variants
+from dapter.audit_lines import Variant
 from dapter.presets import find_preset
 from dapter.tables import markdown, number, pick
 from dapter.types import Measurement
@@ -14,27 +15,15 @@ from dapter.types import Measurement
 RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""
 
-SHOWN = {"suite": ", whole suite", "identity": ", who is shown", "tiles": ", 4 x 4 flat tiles"}
-"""What is said of the converters of a study, if anything."""
+MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
 
 Files = Mapping[str, Sequence[Measurement]]
 """The lines of results files, by their names."""
 
-NOTE = (
-    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    "them, under one recogniser and one decoder, or the whole suite, or one decoder and re-identification (who is "
-    "shown), where these were run. In brackets: 95 % intervals; in "
-    "parentheses: mean and range over trainings. Grade: measured, but for the hard budget, the most bits that any "
-    "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name "
-    "of a converter are what its training was to keep to on average. Alone: what a "
-    "classifier of the converter's own size answers on the device, without any service. Every secret and attack is on "
-    "the [results](docs/results.md) page; attackers trained longer may find more."
-)
-
 
 def readme(text: str, files: Files, audits: Files) -> str:
     """The README with its parts made anew."""
-    text = between(text, RESULTS, converters(files) + "\n" + worst_leaks(audits))
+    text = between(text, RESULTS, f"{converters(files)}\n{headlines(audits)}\n{MORE}")
     return between(text, FIRST, first_figure(audits))
 
 
@@ -89,40 +78,6 @@ def _mean_and_range(groups: Sequence[Sequence[Measurement]], measure: str) -> st
     values = [entry.value for group in groups if (entry := pick(group, measure)) and entry.value is not None]
     shown = [number(measure, value) for value in (statistics.mean(values), min(values), max(values))]
     return f"{shown[0]} ({shown[1]} to {shown[2]})"
-
-
-def worst_leaks(audits: Files) -> str:
-    """What attackers learned: a row a converter, by the study that has the most trainings of it."""
-    best: dict[tuple[str, str], Variant] = {}
-    for file, found in audits.items():
-        for study, entries in studies(found).items():
-            for each in variants(entries):
-                key = file, f"{each.name}{trained(each)}{SHOWN.get(study, '')}"
-                best[key] = max(each, best.get(key, each), key=lambda variant: len(variant.subjects))
-    if not best:
-        return ""
-    rows = [_row(name, each) for (_, name), each in best.items()]
-    return f"{markdown(list(rows[0]), [list(row.values()) for row in rows])}\n{NOTE}\n"
-
-
-def _row(name: str, each: Variant) -> dict[str, str]:
-    first, secret = each.lines[0], each.leakiest()
-    restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
-    original, hard = each.figures("target_accuracy_original"), each.figures("budget_bits")
-    return {
-        "images": f"{first.data}, {first.settings['image_size'][0]} px",
-        "question": first.target or "",
-        "converter": name,
-        "trainings": str(len(each.subjects)),
-        "service alone, %": number("target_accuracy", original[0].value) if original else "",
-        "with converter, %": spread(each.figures("target_accuracy")),
-        "alone, %": spread(each.figures("necessity_accuracy")[:1]),
-        "worst leak": f"{secret} {spread(each.worst(secret))}" if secret else "",
-        "restored SSIM": spread(restored),
-        "SSIM from the answer": number("ssim", restored[0].floor) if restored else "",
-        "hard budget, bits": number("budget_bits", hard[0].value) if hard else "",
-        "beyond the answer, bits": spread(each.figures("bits_beyond_answer")),
-    }
 
 
 def first_figure(audits: Files) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from budget_tables import budget_part
 from cost_tables import cost_parts
 from lines import read
+from overview import worst_leaks
 from readme import Files, readme
 from reproductions import reproduction_part
 from standings import board_figures, board_part
@@ -105,6 +106,7 @@ def page(files: Files, audits: Files, boards: Files, budgets: Files, papers: Fil
         "How safe a payload is, only an audit tells; the other figures say what the answer lost, what the payload "
         "looks like and what it costs.\n",
     ]
+    parts.append(f"## Converters: how much leaks\n\n{worst_leaks(audits)}")
     for name, found in boards.items():
         parts += board_part(name, found)
     for name, found in audits.items():

@@ -56,10 +56,15 @@ def test_figures_are_made_for_what_the_page_shows(tables):
 
 def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
     suite = study("suite", lines(more=0.1))
-    table = readme.worst_leaks({"audit_x": [*SWEEP, *suite]}).splitlines()
+    audits, overview = {"audit_x": [*SWEEP, *suite], "audit_y": study("tiles", lines())}, load("overview")
+    table = overview.worst_leaks(audits).splitlines()
     rows = {cells[3]: cells for line in table if len(cells := [cell.strip() for cell in line.split("|")]) > 3}
     assert {"90.0 [89.0, 91.0]", "class 0.96 [0.94, 0.98]"} < set(rows["dapter, λ 0.9, whole suite"])
     assert rows["dapter, λ 0.5"][4] == "2"
+    few = overview.headlines(audits)
+    assert "λ 0.9, whole suite" in few
+    assert "λ 0.5" not in few
+    assert "tiles" not in few
     assert readme.first_figure({"audit_x": SWEEP}) == ""
     assert "docs/images/frontier_audit_x.svg" in readme.first_figure({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
     bound = replace(BUDGET[0], measure="secret_accuracy_bound", secret="Young", value=0.8, floor=0.7)

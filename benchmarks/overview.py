@@ -1,0 +1,76 @@
+"""The table of what attackers learned from converters: all of them, or the few of the README."""
+
+from collections.abc import Mapping, Sequence
+
+from studies import studies, trained
+
+from dapter.audit_lines import IMAGE, Variant, spread, variants
+from dapter.tables import markdown, number
+from dapter.types import Measurement
+
+STUDIES, LAMS = ("lambda", "budget", "suite"), (0.0, 0.9)
+"""The README's converters: of which studies, and with which λ, the smallest and the paper's."""
+
+SHOWN = {
+    "suite": ", whole suite",
+    "identity": ", who is shown",
+    "tiles": ", 4 x 4 flat tiles",
+    "dial": ", one for all budgets",
+}
+"""What is said of the converters of a study, if anything."""
+
+Files = Mapping[str, Sequence[Measurement]]
+"""The lines of audits, by the names of their files."""
+
+NOTE = (
+    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
+    "them, under one recogniser and one decoder, or the whole suite, or one decoder and re-identification (who is "
+    "shown), where these were run; attackers trained longer may find more. In brackets: 95 % intervals; in "
+    "parentheses: mean and range over trainings. Grade: measured, but for the hard budget, the most bits that any "
+    "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name "
+    "of a converter are what its training was to keep to on average. Alone: what a classifier of the converter's own "
+    "size answers on the device, without any service."
+)
+
+
+def headlines(audits: Files) -> str:
+    """The converters of the README."""
+    chosen = {
+        name: [entry for entry in found if entry.settings["study"] in STUDIES and entry.settings.get("lam", 0) in LAMS]
+        for name, found in audits.items()
+    }
+    return worst_leaks({name: found for name, found in chosen.items() if found})
+
+
+def worst_leaks(audits: Files) -> str:
+    """What attackers learned: a row a converter, by the study that has the most trainings of it."""
+    best: dict[tuple[str, str], Variant] = {}
+    for file, found in audits.items():
+        for study, entries in studies(found).items():
+            for each in variants(entries):
+                key = file, f"{each.name}{trained(each)}{SHOWN.get(study, '')}"
+                best[key] = max(each, best.get(key, each), key=lambda variant: len(variant.subjects))
+    if not best:
+        return ""
+    rows = [_row(name, each) for (_, name), each in best.items()]
+    return f"{markdown(list(rows[0]), [list(row.values()) for row in rows])}\n{NOTE}\n"
+
+
+def _row(name: str, each: Variant) -> dict[str, str]:
+    first, secret = each.lines[0], each.leakiest()
+    restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
+    original, hard = each.figures("target_accuracy_original"), each.figures("budget_bits")
+    return {
+        "images": f"{first.data}, {first.settings['image_size'][0]} px",
+        "question": first.target or "",
+        "converter": name,
+        "trainings": str(len(each.subjects)),
+        "service alone, %": number("target_accuracy", original[0].value) if original else "",
+        "with converter, %": spread(each.figures("target_accuracy")),
+        "alone, %": spread(each.figures("necessity_accuracy")[:1]),
+        "worst leak": f"{secret} {spread(each.worst(secret))}" if secret else "",
+        "restored SSIM": spread(restored),
+        "SSIM from the answer": number("ssim", restored[0].floor) if restored else "",
+        "hard budget, bits": number("budget_bits", hard[0].value) if hard else "",
+        "beyond the answer, bits": spread(each.figures("bits_beyond_answer")),
+    }
