@@ -223,9 +223,10 @@ def _evidence(found: Sequence[Measurement], panels: Sequence[str]) -> str:
 
 
 def legend(axes: Any) -> None:
-    """Say which series is which, where there are names; many in two columns."""
+    """Say which series is which, where there are names; many beside the axes."""
     if count := len(axes.get_legend_handles_labels()[0]):
-        axes.legend(frameon=False, fontsize=8, labelcolor=colour("ink"), ncols=1 if count <= len(SERIES) else 2)
+        beside = {} if count <= len(SERIES) else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+        axes.legend(frameon=False, fontsize=8, labelcolor=colour("ink"), **beside)
 
 
 def colour(name: str) -> str:
