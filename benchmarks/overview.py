@@ -20,7 +20,7 @@ SHOWN = {
 """What is said of the converters of a study, if anything."""
 
 Files = Mapping[str, Sequence[Measurement]]
-"""The lines of audits, by the names of their files."""
+"""The lines of results files, by their names."""
 
 NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "

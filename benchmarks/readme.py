@@ -1,10 +1,10 @@
 """The README's first figure and its tables of results. Nothing is measured here."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
-from overview import headlines
+from overview import Files, headlines
 from studies import frontier
 
 from dapter.audit_lines import Variant
@@ -16,9 +16,6 @@ RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""
 
 MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
-
-Files = Mapping[str, Sequence[Measurement]]
-"""The lines of results files, by their names."""
 
 
 def readme(text: str, files: Files, audits: Files) -> str:

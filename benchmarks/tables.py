@@ -15,8 +15,8 @@ from pathlib import Path
 from budget_tables import budget_part
 from cost_tables import cost_parts
 from lines import read
-from overview import worst_leaks
-from readme import Files, readme
+from overview import Files, worst_leaks
+from readme import readme
 from reproductions import reproduction_part
 from standings import board_figures, board_part
 from studies import AUDITS, frontier, studies
