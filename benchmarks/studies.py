@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from dapter.attacks.recognition import ON_VECTORS
 from dapter.audit_lines import Variant, variants
 from dapter.presets import find_preset
 from dapter.tables import DIALS, plain
@@ -88,7 +89,8 @@ def _effort(found: Sequence[Measurement]) -> str:
         own = entry.settings.get("attack", {})
         long = f"{own['steps']} steps" if "steps" in own else f"{own['plan']['epochs']} epochs" if "plan" in own else ""
         if entry.attack and long:
-            spent.setdefault(entry.attack, {})[long] = None
+            more = f" ({ON_VECTORS} times as many on vectors)" if entry.attack == "recognition" else ""
+            spent.setdefault(entry.attack, {})[long + more] = None
     return ", ".join(f"{name} {' or '.join(long)}" for name, long in spent.items())
 
 
