@@ -148,6 +148,8 @@ STUDIES: Mapping[str, Study] = {
             "Privacy Partitioning": Row("partition", {"net": "vgg19", "cut": 8, "hides": "image"}),
             "private pixelation, epsilon 1": Row("dp_pixelation", {"epsilon": 1.0}),
             "private pixelation, epsilon 10": Row("dp_pixelation", {"epsilon": 10.0}),
+            "epsilon 1, service retrained": Row("retrained", {"baseline_settings": {"epsilon": 1.0}}),
+            "epsilon 10, service retrained": Row("retrained", {"baseline_settings": {"epsilon": 10.0}}),
         },
         ("partition",),
     ),

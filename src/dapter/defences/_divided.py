@@ -149,32 +149,31 @@ class Divided(Defence):
 
 
 @dataclass(eq=False)
-class Cut(Divided):
-    """Base of those whose two parts are a ResNet18, trained together by Adam for the answer alone.
+class Joint(Divided):
+    """Base of those whose two parts are trained together by Adam, for the answer alone unless they say more.
 
     Attributes:
-        width: channels of its first stage.
-        blocks: of its eight residual blocks, how many are in the client part.
+        width: channels of the first stage of their ResNet18.
         learning_rate: of Adam.
     """
 
     width: int = 16
-    blocks: int = 6
     learning_rate: float = 2e-3
-
-    def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
-        client, server = cut_resnet(self.width, self.blocks, self.wanted.targets)
-        return {"client": client, "server": server}
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         return {"both": torch.optim.Adam(nn.ModuleDict(nets).parameters(), lr=self.learning_rate)}
 
+    def _send(self, images: Tensor) -> Tensor:
+        """What is sent in training for images, float (N, 3, H, W) in [0, 1]."""
+        found: Tensor = self.learner.net("client")(images)
+        return found
+
     def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What is sent, (N, C, h, w), and the cross-entropy of the answer to it."""
+        """What is sent, and the cross-entropy of the answer to it."""
         with self.learner.autocast():
-            features = self.learner.net("client")(batch.images)
-            logits = self.learner.net("server")(features)
-        return features, cross_entropy(logits, batch.labels)
+            sent = self._send(batch.images)
+            logits = self.learner.net("server")(sent)
+        return sent, cross_entropy(logits, batch.labels)
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`loss`: cross-entropy of the answer."""
@@ -185,3 +184,18 @@ class Cut(Divided):
         losses = self.losses(batch, service)
         self.learner.descend(losses["loss"], "both")
         return {name: float(value.detach()) for name, value in losses.items()}
+
+
+@dataclass(eq=False)
+class Cut(Joint):
+    """Base of those that cut a ResNet18 in two.
+
+    Attributes:
+        blocks: of its eight residual blocks, how many are in the client part.
+    """
+
+    blocks: int = 6
+
+    def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
+        client, server = cut_resnet(self.width, self.blocks, self.wanted.targets)
+        return {"client": client, "server": server}
