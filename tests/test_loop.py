@@ -42,11 +42,12 @@ def split_of(n=20):
     return Split(images, {"number": np.full(n, 3)})
 
 
-def fit_number(root, learner=None, validate=None, plan=None, train=None):
+def fit_number(root, learner=None, validate=None, plan=None, train=None, phases=()):
     learner = learner or Number()
     plan = plan or Plan(epochs=4, batch_size=5, augment=False)
     validate = validate or (lambda: {"loss": abs(learner.value - 3)})
-    return learner, fit(learner, learner.update, validate, train or split_of(), plan, Run(root), seed=0)
+    run = Run(root)
+    return learner, fit(learner, learner.update, validate, train or split_of(), plan, run, seed=0, phases=phases)
 
 
 def test_learns_and_reports_a_curve(tmp_path):
@@ -63,6 +64,15 @@ def test_learning_rate_rises_then_falls(tmp_path):
     assert learner.rates[:2] == pytest.approx([0.25, 0.5])
     assert learner.rates[2:] == sorted(learner.rates[2:], reverse=True)
     assert learner.rates[-1] < 0.01
+
+
+def test_in_every_phase_the_learning_rate_rises_then_falls(tmp_path):
+    """A phase that began low on the first one's curve would hardly learn."""
+    learner, _ = fit_number(tmp_path, plan=Plan(epochs=10, batch_size=5, augment=False), phases=(0.5,))
+    for phase in (learner.rates[:20], learner.rates[20:]):
+        assert phase[0] == 0.5
+        assert phase == sorted(phase, reverse=True)
+        assert phase[-1] < 0.02
 
 
 def test_the_average_is_measured_and_kept(tmp_path):

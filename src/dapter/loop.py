@@ -6,10 +6,12 @@ as one that was not. Several processes (`python -m torch.distributed.run`, see `
 
 import contextlib
 import io
+import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,7 @@ def fit(
     seed: int,
     mirror: bool = True,
     keep_last: bool = False,
+    phases: Sequence[float] = (),
 ) -> list[dict[str, Any]]:
     """Train until the plan is done, resuming from the run's checkpoint if there is one.
 
@@ -127,6 +130,7 @@ def fit(
         seed: of everything random.
         mirror: whether a mirrored image keeps its labels.
         keep_last: whether the last epoch is kept, whichever is best; then nothing stops early.
+        phases: where further phases begin, as shares of the training, rising: the learning rates start anew there.
 
     Returns:
         The training curve: a dictionary a point, with `step`, and `epoch` where it is a validation.
@@ -135,7 +139,7 @@ def fit(
         UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
-    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last).run_out()
+    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last, phases).run_out()
 
 
 @dataclass
@@ -151,6 +155,7 @@ class _Fit:
     seed: int
     mirror: bool
     keep_last: bool
+    phases: Sequence[float]
 
     def __post_init__(self) -> None:
         learner, plan, train = self.learner, self.plan, self.train
@@ -159,6 +164,7 @@ class _Fit:
             raise UsageError(f"{self.world} processes cannot share {min(plan.batch_size, len(train))} images a step")
         self.steps_an_epoch = max(1, len(train) // plan.batch_size)
         self.total = self.steps_an_epoch * plan.epochs
+        self.starts = [0, *(math.ceil(share * self.total) for share in self.phases), self.total]
         self.rates = {
             name: [group["lr"] for group in optimizer.param_groups] for name, optimizer in learner.optimizers.items()
         }
@@ -199,7 +205,7 @@ class _Fit:
         self.learner.nets.train()
         for name, optimizer in self.learner.optimizers.items():
             for group, rate in zip(optimizer.param_groups, self.rates[name], strict=True):
-                group["lr"] = rate * _schedule(self.step, self.total)
+                group["lr"] = rate * _schedule(self.step, self.starts)
         torch.manual_seed(derive_seed(self.seed, "step", self.step, self.rank))
         losses = self.update(self._batch())
         if not all(np.isfinite(value) for value in losses.values()):
@@ -295,9 +301,15 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in state.items()}
 
 
-def _schedule(step: int, total: int) -> float:
-    """Share of the learning rate: up over the first twentieth, then down a half cosine."""
+def _schedule(step: int, starts: Sequence[int]) -> float:
+    """Share of the learning rate: in every phase up over its first twentieth, then down a half cosine.
+
+    Args:
+        starts: the first step of every phase, and how many steps there are.
+    """
+    first, end = next((first, end) for first, end in pairwise(starts) if step < end)
+    done, total = step - first, end - first
     warm = max(1, total // 20)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + float(np.cos(np.pi * (step - warm) / max(1, total - warm))))
+    if done < warm:
+        return (done + 1) / warm
+    return 0.5 * (1 + float(np.cos(np.pi * (done - warm) / max(1, total - warm))))

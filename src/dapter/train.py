@@ -90,6 +90,7 @@ def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run,
         seed,
         data.mirror,
         defence.keeps_last,
+        defence.phases,
     )
 
 

@@ -104,6 +104,21 @@ def test_trained_it_saves_loads_protects_and_answers_the_same(defence, service, 
         assert service.digest == run.manifest["service"]
 
 
+def test_what_is_random_is_drawn_from_the_operating_system(ready, images, monkeypatch):
+    """Torch keeps 32 bits of a seed: noise that follows from one could be tried out and subtracted."""
+    if not ready.random:
+        pytest.skip("draws nothing")
+    payloads = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        payloads.append(ready.protect(images).values)
+        assert torch.equal(torch.get_rng_state(), before)
+    assert not np.array_equal(*payloads)
+    monkeypatch.setattr("secrets.token_bytes", bytes)
+    assert np.array_equal(ready.protect(images).values, ready.protect(images).values)
+
+
 def test_client_part_and_service_part_run_apart(ready, service, images):
     """What the service part gets is the image's values, or bytes: those of the packed features."""
     payload = ready.protect(images)

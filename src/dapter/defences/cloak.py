@@ -65,6 +65,11 @@ class Cloak(Defence):
         if not 0 < self.suppressed < 1 or not 0 < self.search < 1:
             raise UsageError(f"suppressed {self.suppressed}, search {self.search}. Cure: shares, above 0 and below 1")
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The second is the constants'."""
+        return (self.search,)
+
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         if self.task is None:
             raise UsageError(

@@ -159,6 +159,11 @@ class Disco(Adversarial):
         if self.decoupler and self.decoupler**2 != self.width:
             raise UsageError(f"a decoupler of {self.decoupler} needs width {self.decoupler**2}. Cure: that width, or 0")
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The second begins with the filter."""
+        return (self.pretrain,)
+
     def adjustable(self) -> frozenset[str]:
         """The pruning ratio R."""
         return frozenset({"pruning"})

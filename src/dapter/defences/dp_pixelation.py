@@ -9,21 +9,21 @@ cuts short gets noise by its own number of pixels, which keeps the proof. Clippi
 and cost nothing. Neighbours that differ in m pixels are hardly two photos: for k m pixels the guarantee is k times
 weaker.
 
-The noise is drawn in float64. The guarantee is that of exact arithmetic (Mironov, "On significance of the least
-significant bits for differential privacy", CCS 2012, says what finite numbers can cost; rounding to 256 levels hides
-the low bits).
+The noise is drawn in float64, in use from the operating system. The guarantee is that of exact arithmetic (Mironov, "On
+significance of the least significant bits for differential privacy", CCS 2012, says what finite numbers can cost;
+rounding to 256 levels hides the low bits).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import Laplace
 from torch.nn import functional as F
 
 from dapter.data import Split
+from dapter.defences._draws import noise
 from dapter.defences._untrained import Untrained
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
@@ -41,8 +41,8 @@ class _Pixelate(nn.Module):
         counts = F.avg_pool2d(
             images.new_ones(1, 1, height, width).double(), self.cell, ceil_mode=True, divisor_override=1
         )
-        scale = (self.pixels / (counts * self.epsilon)).expand_as(sums)
-        noisy = sums / counts + Laplace(torch.zeros_like(sums), scale, validate_args=False).sample()
+        scale = self.pixels / (counts * self.epsilon)
+        noisy = sums / counts + scale * noise(Laplace, sums)
         cells = noisy.clamp(0, 1).to(images.dtype)
         repeated = cells.repeat_interleave(self.cell, dim=2).repeat_interleave(self.cell, dim=3)
         return repeated[..., :height, :width]

@@ -15,10 +15,12 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from dapter.batches import Batch
 from dapter.defences._divided import Divided, cross_entropy, cut_resnet, shape_of
+from dapter.defences._draws import noise
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
 
@@ -158,7 +160,7 @@ class Hybrid(Divided):
 
 def noisy(components: Tensor, sigma: float) -> Tensor:
     """Components (N, K) as they are sent, (N, K, 1, 1): with noise drawn anew."""
-    return (components + sigma * torch.randn_like(components))[:, :, None, None]
+    return (components + sigma * noise(Normal, components))[:, :, None, None]
 
 
 def contrastive(features: Tensor, answers: Tensor) -> Tensor:

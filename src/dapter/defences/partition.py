@@ -71,6 +71,11 @@ class Partition(Divided):
             raise UsageError(f"lam {self.lam} must be at least 0, locked {self.locked} at least 0 and below 1")
 
     @property
+    def phases(self) -> tuple[float, ...]:
+        """The second is the remote part's alone."""
+        return (1 - self.locked,) if self.locked else ()
+
+    @property
     def _cuts(self) -> tuple[int, ...]:
         low, high = self.cut_range or (self.cut, self.cut)
         return tuple(range(low, high + 1))

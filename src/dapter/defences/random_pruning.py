@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from dapter.defences._divided import Cut
+from dapter.defences._draws import uniform
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
 
@@ -23,7 +23,7 @@ class _Prune(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         n, channels = features.shape[:2]
-        order = torch.rand(n, channels, device=features.device).argsort(dim=1)
+        order = uniform((n, channels), features.device).argsort(dim=1)
         kept = order >= round(self.ratio * channels)
         return features * kept[:, :, None, None]
 

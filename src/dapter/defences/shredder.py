@@ -43,6 +43,11 @@ class Shredder(Cut):
         if not 0 < self.pretrain < 1:
             raise UsageError(f"pretrain is {self.pretrain}. Cure: above 0 and below 1, a share of the training")
 
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The second is the noise's."""
+        return (self.pretrain,)
+
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         nets = super()._build(service)
         shape = shape_of(nets["client"], self.wanted.image_size)
