@@ -14,7 +14,7 @@ one measurement a line; `settings.study` says what a line belongs to:
 Interrupted work resumes. Then `python benchmarks/tables.py` rewrites the tables in the README.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +24,7 @@ from lines import replace_lines
 from source import command
 
 from dapter.data import Data, load_data
-from dapter.defences import build_defence, with_settings
+from dapter.defences import Defence, build_defence, with_settings
 from dapter.evaluate import evaluate, measure
 from dapter.loop import Plan
 from dapter.presets import find_preset
@@ -59,6 +59,14 @@ def load(asked: Any, secrets: tuple[str, ...] = ()) -> Data:
     named = {name: getattr(asked, name, None) for name in ("root", "n", "size", "cooccurrence")}
     given = {name: value for name, value in named.items() if value is not None}
     return load_data(asked.data, target=asked.target, secrets=secrets, **given)
+
+
+def build_at_scale(name: str, settings: Mapping[str, Any], preset: str) -> Defence:
+    """A defence, as wide as the preset's service where it has a width and the settings do not say it."""
+    usual = build_defence(name, settings)
+    if "width" in settings or not hasattr(usual, "width"):
+        return usual
+    return replace(usual, width=find_preset(preset).width)
 
 
 class Bench:

@@ -5,8 +5,8 @@
 trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
 those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`.
 The file `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence, seed and image
-size are replaced, all others stay, so `--defences NAME` adds a new file to the board. Interrupted work resumes; a
-defence that fails is named at the end, and stops no other.
+size are replaced, all others stay, so `--defences NAME` adds a new file to the board, on the page of results too.
+Interrupted work resumes; a defence that fails is named at the end, and stops no other.
 """
 
 import sys
@@ -18,13 +18,14 @@ from typing import Any, Literal
 
 import tyro
 from audit import first_attacks
-from converter import RESULTS, Bench, load
+from converter import RESULTS, Bench, build_at_scale, load
 from converter import Settings as BenchSettings
 from lines import replace_lines
 from source import command
+from tables import write_pages
 
 from dapter.audit import audit
-from dapter.defences import Defence, build_defence
+from dapter.defences import Defence
 from dapter.evaluate import evaluate
 from dapter.plugins import names
 from dapter.runs import Run
@@ -59,7 +60,7 @@ class Settings:
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
     defences: tuple[str, ...] = ("all",)
     """Names of defences, or all."""
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1, 2)
     """Of the defences; each is attacked with the attacker's seed 0."""
     recogniser_epochs: int = 4
     decoder_epochs: int = 2
@@ -83,7 +84,9 @@ class Board:
 
     def build(self, name: str) -> Defence:
         """A defence with its settings."""
-        return self.bench.paper if name == "dapter" else build_defence(name, SETTINGS.get(name, {}))
+        if name == "dapter":
+            return self.bench.paper
+        return build_at_scale(name, SETTINGS.get(name, {}), self.settings.preset)
 
     def train(self, name: str, seed: int) -> Run:
         """The run of a defence."""
@@ -109,9 +112,8 @@ class Board:
             print(leak_table(found), flush=True)
             subject = next(entry.settings["subject"] for entry in found if entry.attack)
             costs = [entry for entry in evaluate(run, self.bench.service, self.data) if entry.measure in COSTS]
-            changed = self.build(name).needs_service_change
             for entry in [*found, *costs]:
-                own = {**entry.settings, "subject": subject, "study": "leaderboard", "service_changed": changed}
+                own = {**entry.settings, "subject": subject, "study": "leaderboard"}
                 yield replace(entry, settings=own, source=source, preset=settings.preset)
 
 
@@ -130,6 +132,8 @@ def main() -> int:
             continue
         replace_lines(path, found, lambda entry: (entry.defence, entry.seed, *entry.settings["image_size"]))
     print(path)
+    if settings.results == RESULTS:
+        write_pages()
     if failed:
         print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with --defences {' '.join(failed)}")
     return 1 if failed else 0

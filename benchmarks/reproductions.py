@@ -7,7 +7,7 @@ from studies import EPSILON, FLAGGED, count, in_words, scale, sizes
 
 from dapter.audit_lines import IMAGE, Variant, attack_key, spread, variants
 from dapter.defences.deepobfuscator import SMALLEST
-from dapter.tables import how, leak_table, markdown, number, wording
+from dapter.tables import how, leak_table, markdown, number, service_changed, wording
 from dapter.types import Measurement
 
 
@@ -123,7 +123,7 @@ def _row(each: Variant) -> dict[str, str]:
     row = {
         "row": str(each.settings["row"]),
         "defence": each.defence.replace("_", " "),
-        "service changed": "yes" if each.lines[0].settings["service_changed"] else "no",
+        "service changed": service_changed(each.lines),
         "trainings": str(len(each.subjects)),
         "answer right, %": spread(answers),
         "epsilon": number("epsilon", epsilon[0].value) if epsilon else "",

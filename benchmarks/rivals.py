@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 import tyro
 from audit import first_attacks
-from converter import RESULTS, Bench
+from converter import RESULTS, Bench, build_at_scale
 from converter import Settings as BenchSettings
 from lines import replace_lines
 from source import command
@@ -35,8 +35,7 @@ from source import command
 from dapter.attacks import Attack
 from dapter.audit import audit
 from dapter.data import Data, load_data
-from dapter.defences import Defence, build_defence, with_settings
-from dapter.presets import find_preset
+from dapter.defences import with_settings
 from dapter.tables import leak_table
 from dapter.train import load_defence
 from dapter.types import Measurement
@@ -196,14 +195,6 @@ class Settings:
         return load_data(self.data or study.data, target=labels[0], secrets=labels[1] if secrets else (), **given)
 
 
-def build(row: Row, preset: str) -> Defence:
-    """The defence of a row, as wide as the preset's service where the row does not say."""
-    usual = build_defence(row.defence, row.settings)
-    if "width" in row.settings or not hasattr(usual, "width"):
-        return usual
-    return replace(usual, width=find_preset(preset).width)
-
-
 class Repetition:
     """One study: its service, and what is measured of each row."""
 
@@ -224,7 +215,7 @@ class Repetition:
         """Everything that was measured of a row."""
         settings, row = self.settings, self.study.rows[name]
         source = command("benchmarks/rivals.py", replace(settings, rows=(name,)), ("study", "rows"))
-        defence = build(row, settings.preset)
+        defence = build_at_scale(row.defence, row.settings, settings.preset)
         for seed in settings.seeds:
             run = self.bench.train(defence, self.bench.preset.service_plan, seed, data=self.data)
             found = audit(
@@ -237,7 +228,7 @@ class Repetition:
                 workers=settings.workers,
             )
             print(leak_table(found), flush=True)
-            added = {"study": settings.study, "row": name, "service_changed": defence.needs_service_change}
+            added = {"study": settings.study, "row": name}
             for entry in found:
                 paper = None if settings.data else row.reported.get((entry.measure, entry.attack))
                 given = {"seed": seed, "source": source, "preset": settings.preset, "reported": paper}

@@ -6,7 +6,7 @@ from studies import EPSILON, FLAGGED, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
-from dapter.tables import how, markdown, number, pick
+from dapter.tables import how, markdown, number, pick, service_changed
 from dapter.types import Measurement
 
 WIRE = ("payload_bytes_features", "payload_bytes_png")
@@ -14,14 +14,16 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 
 NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    "them. In brackets: 95 % intervals; in parentheses: mean and range over trainings; grade: measured, but for the "
-    f"hard budget, the most bits that any payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times "
-    "the mean size of a payload, as PNG file, or as packed features in float16 with a header of about 80 bytes. Work: "
-    "multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's size answers without a "
-    "service. A defence that changes the service does not work with one that is already there. `budget` was developed "
-    "on such data. Of the rivals, where they are cut, the pace of adversaries and the weights of NoPeek, Shredder and "
-    "PAN were chosen in a small trial on test images of CIFAR-10, the λ of Privacy Partitioning on validation images; "
-    "all else is as published, or as [decided](decisions/0023-rivals.md). Two quick attacks: others may find more."
+    "them; ≥: the attacker was still learning, and more time would find more. In brackets: 95 % intervals; in "
+    "parentheses: mean and range over trainings; grade: measured, but for the hard budget, the most bits that any "
+    f"payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times the mean size of a payload, as PNG "
+    "file, or as packed features in float16 with a header of about 80 bytes, not compressed: what is pruned is sent as "
+    "zeros and counts. Work: multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's "
+    "size answers without a service. A defence that changes the service does not work with one that is already there. "
+    "`budget` was developed on such data. Of the rivals, where they are cut, the pace of adversaries and the weights "
+    "of NoPeek, Shredder and PAN were chosen in a small trial on test images of CIFAR-10, the λ of Privacy "
+    "Partitioning on validation images; all else is as published, or as [decided](decisions/0023-rivals.md). Two quick "
+    "attacks: others may find more."
 )
 
 
@@ -80,10 +82,11 @@ def standings(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]
 def _row(each: Variant) -> dict[str, str]:
     secret = each.leakiest()
     worst = each.worst(secret) if secret else []
+    least = "≥ " if any("still_improving" in entry.flags for entry in worst) else ""
     restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
     return {
         "defence": each.name.replace("_", " "),
-        "worst leak": spread(worst),
+        "worst leak": f"{least}{spread(worst)}",
         "of": secret or "",
         "by": "; ".join(dict.fromkeys(how(entry) for entry in worst)),
         "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),
@@ -94,7 +97,7 @@ def _row(each: Variant) -> dict[str, str]:
         "hard budget, bits": _first(each, "budget_bits"),
         "epsilon": _first(each, "epsilon"),
         "work, million": _first(each, "multiply_adds"),
-        "service changed": "yes" if each.lines[0].settings["service_changed"] else "no",
+        "service changed": service_changed(each.lines),
         "trainings": str(len(each.subjects)),
         "settings": in_words(each),
     }

@@ -161,17 +161,27 @@ def audit_figures(audits: Files) -> dict[Path, bytes]:
     return figures
 
 
+def stale_pages() -> dict[Path, bytes]:
+    """Every generated file that is not what the results say, with what it should hold."""
+    return {path: content for path, content in outputs().items() if not path.exists() or path.read_bytes() != content}
+
+
+def write_pages() -> None:
+    """Write them."""
+    for path, content in stale_pages().items():
+        write_atomic(path, content)
+        print(f"{path.relative_to(ROOT)} rewritten")
+
+
 def main() -> int:
     """Write or check; the exit code."""
-    stale = [path for path, content in outputs().items() if not path.exists() or path.read_bytes() != content]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
-            print(f"{path.relative_to(ROOT)} is not what the results say. Cure: python benchmarks/tables.py")
-        return 1 if stale else 0
+    if "--check" not in sys.argv[1:]:
+        write_pages()
+        return 0
+    stale = stale_pages()
     for path in stale:
-        write_atomic(path, outputs()[path])
-        print(f"{path.relative_to(ROOT)} rewritten")
-    return 0
+        print(f"{path.relative_to(ROOT)} is not what the results say. Cure: python benchmarks/tables.py")
+    return 1 if stale else 0
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def test_one_figure_has_its_interval_and_several_their_range():
 
 def test_the_summary_sets_variants_side_by_side():
     header, rows = summary(variants([*SWEEP, *lines("identity", None, None, secrets=("image",))]))
-    assert header[:4] == ["defence", "trainings", "accuracy left, %", "points lost"]
+    assert header[:5] == ["defence", "service changed", "trainings", "accuracy left, %", "points lost"]
     first = dict(zip(header, rows[0], strict=True))
     assert first["class: worst leak"] == "0.86 (0.76 to 0.96)"
     assert first["image: by"] == "reconstruction unet ssim"

@@ -18,14 +18,16 @@ def test_every_row_can_be_built_and_says_which_study_it_is(rivals):
     assert all(name in rivals.__doc__ for name in rivals.STUDIES)
     for study in rivals.STUDIES.values():
         for row in study.rows.values():
-            defence = rivals.build(row, "cpu")
+            defence = load("converter").build_at_scale(row.defence, row.settings, "cpu")
             assert set(row.use) <= defence.adjustable()
 
 
-def test_the_presets_width_is_taken_where_the_paper_has_none(rivals):
-    assert rivals.build(rivals.DISCO, "tiny").width == 8
-    assert rivals.build(rivals.DISCO, "paper").width == 64
-    assert rivals.build(rivals.STUDIES["partition_mnist"].rows["1 defenders"], "paper").width == 16
+def test_the_presets_width_is_taken_where_none_is_said():
+    build = load("converter").build_at_scale
+    assert build("disco", {}, "tiny").width == 8
+    assert build("disco", {}, "paper").width == 64
+    assert build("disco", {"width": 16}, "paper").width == 16
+    assert build("blur", {}, "paper").settings() == {"sigma": 2.0}
 
 
 def test_the_papers_figures_are_shown_for_its_own_data_only(rivals, monkeypatch):

@@ -36,9 +36,10 @@ def test_an_unknown_format_lists_those_there_are(trained):
         export(trained, "nonsense")
 
 
-def test_what_sends_no_image_is_refused():
-    with pytest.raises(UsageError, match="only converters that send an image"):
-        subject_of(build_defence("split_inference", {}), None)
+@pytest.mark.parametrize("name", ["split_inference", "retrained"])
+def test_what_needs_a_service_of_its_own_is_refused(name):
+    with pytest.raises(UsageError, match="only converters for a service that stays"):
+        subject_of(build_defence(name, {}), None)
 
 
 def test_a_run_that_does_not_say_its_size_needs_the_data(data):

@@ -154,7 +154,7 @@ def test_several_runs_are_compared_before_each_is_shown(tmp_path):
     assert [each["href"] for each in page.all("a")] == ["#run-1", "#run-2"]
     assert "dapter on cifar10, λ 0.5, seed 0" in page.text
     assert "guess at appearance" in page.text[: page.text.index("The trade-off")]
-    assert "dapter cifar10 Male 0.5 0 92.1 [91.5, 92.7] 90.4 [89.8, 91.0] 1.7" in page.text
+    assert "dapter no cifar10 Male 0.5 0 92.1 [91.5, 92.7] 90.4 [89.8, 91.0] 1.7" in page.text
 
 
 def test_runs_of_one_lambda_have_no_tradeoff_figure(tmp_path):

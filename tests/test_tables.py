@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -91,8 +92,19 @@ def test_settings_that_are_the_same_are_left_out():
 
 def test_compare_leaves_out_columns_without_entries():
     header, rows = compare([[figure("agreement", 0.95, 0.93, 0.97)]])
-    assert header == ["defence", "data", "target", "λ", "same answer, %"]
-    assert rows == [["dapter", "faces", "Smiling", "0.9", "95.0 [93.0, 97.0]"]]
+    assert header == ["defence", "service changed", "data", "target", "λ", "same answer, %"]
+    assert rows == [["dapter", "no", "faces", "Smiling", "0.9", "95.0 [93.0, 97.0]"]]
+
+
+def test_every_table_says_whether_the_service_must_be_changed():
+    """And not as a setting that differs."""
+    changed = [figure("agreement", 0.9, settings={"lam": 0.9, "service_changed": True})]
+    header, rows = compare([run(), changed])
+    assert [row[header.index("service changed")] for row in rows] == ["no", "yes"]
+    assert "service_changed" not in header
+    attacks = [replace(each, measure="leak", attack="recognition", secret="Male") for each in (*changed, *run()[:1])]
+    said = [line.split("|")[-2].strip(" *") for line in leak_table(attacks).splitlines()[2:]]
+    assert said == ["yes", "no"]
 
 
 def test_table_has_a_row_a_run_and_says_what_stands_behind_it():
@@ -100,8 +112,8 @@ def test_table_has_a_row_a_run_and_says_what_stands_behind_it():
     assert len(lines) == 6
     assert len({len(line) for line in lines[:4]}) == 1
     cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
-    assert cells[:5] == ["dapter", "faces", "Smiling", "0.9", "0"]
-    assert cells[5:] == ["95.0 [93.0, 97.0]", "90.0 [88.0, 92.0]", "5.0", "95.0 [93.0, 97.0]", "1.23"]
+    assert cells[:6] == ["dapter", "no", "faces", "Smiling", "0.9", "0"]
+    assert cells[6:] == ["95.0 [93.0, 97.0]", "90.0 [88.0, 92.0]", "5.0", "95.0 [93.0, 97.0]", "1.23"]
     assert lines[5] == "Rates: n = 1,000; pictures: n = 1,000; in brackets: 95 % intervals; grade: measured."
 
 

@@ -54,7 +54,7 @@ def report(subject: Subject, settings: Mapping[str, Any], **fields: Any) -> Meas
         "environment": environment(),
     }
     beside = {"image_size": list(data.image_size), "subject": key(subject), **settings}
-    return Measurement(settings={**subject.record["settings"], **beside}, **{**own, **fields})
+    return Measurement(settings={**subject.conditions, **beside}, **{**own, **fields})
 
 
 def analyse(

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapter.tables import DIALS, TOLD, how, lost, number, pick, plain, targets
+from dapter.tables import CHANGED, DIALS, TOLD, how, lost, number, pick, plain, service_changed, targets
 from dapter.types import Measurement
 
-BESIDE = ("attack", "classifier", "service_changed", "study", "subject")
+BESIDE = ("attack", "classifier", CHANGED, "study", "subject")
 """Settings of a line that are not of its defence: how it was attacked, and for which study."""
 
 IMAGE, LEAK = "image", "leak"
@@ -187,7 +187,11 @@ def summary(made: Sequence[Variant]) -> tuple[list[str], list[list[str]]]:
 
 
 def _row(each: Variant, asked: Sequence[str], secrets: Sequence[str]) -> dict[str, str]:
-    row = {"defence": each.name, "trainings": str(len(each.subjects))}
+    row = {
+        "defence": each.name,
+        "service changed": service_changed(each.lines),
+        "trainings": str(len(each.subjects)),
+    }
     for target in asked:
         of = f"{target}: " if len(asked) > 1 else ""
         row[f"{of}accuracy left, %"] = spread(each.figures("target_accuracy", target))

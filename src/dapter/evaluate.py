@@ -95,7 +95,7 @@ def measure(
         Measurement,
         defence=name_of(defence),
         data=data.name,
-        settings={**defence.settings(), "image_size": list(data.image_size)},
+        settings={**defence.conditions(), "image_size": list(data.image_size)},
         seed=seed,
         preset=preset,
         source=source,
@@ -114,7 +114,9 @@ def measure(
         for entry in _answers(partial(report, target=target), target, test, before, after)
     ]
     if not payload.is_features:
-        found += _compressed(report, Payload(payload.pixels[:SAMPLE]), service, after)
+        found += _compressed(
+            report, Payload(payload.pixels[:SAMPLE]), lambda payload: defence.tail(payload, service), after
+        )
     joint = partial(report, target="+".join(service.targets))
     found += _pictures(joint, test.images[:SAMPLE], Payload(payload.values[:SAMPLE]))
     found += [joint(**entry) for entry in defence.figures(test, payload, after)]
@@ -148,14 +150,14 @@ def _answers(report: Report, target: str, test: Split, before: Answer, after: An
     return found
 
 
-def _compressed(report: Report, payload: Payload, service: Service, after: Answer) -> list[Measurement]:
+def _compressed(report: Report, payload: Payload, ask: Callable[[Payload], Answer], after: Answer) -> list[Measurement]:
     """How often the answer stays the same when a lossy codec carries the payload."""
     found = []
     for name, (codec, quality) in metrics.WIRE.items():
         if quality is None:
             continue
         arrived = np.stack([open_image(encode(image, codec, quality)) for image in payload.pixels])
-        for target, labels in service.answer(Payload(arrived)).labels().items():
+        for target, labels in ask(Payload(arrived)).labels().items():
             same = metrics.agreement(labels, after.labels()[target][: len(labels)])
             found.append(_entry(partial(report, target=target), f"agreement_{name}", same, len(labels)))
     return found

@@ -64,12 +64,17 @@ def subject_of(defence: Defence, data: Data | None) -> Subject:
         data: says how large the images are, where the run does not.
 
     Raises:
-        UsageError: it sends no image, or not always the same one, or nothing says how large the images are.
+        UsageError: it needs a service of its own, or draws its payloads; or nothing says how large the images are.
     """
-    if defence.sends != "image" or defence.random:
+    if defence.needs_service_change:
         raise UsageError(
-            "only converters that send an image, always the same one, are exported: a file has no random source that "
-            "an app could trust. Cure: another defence, `budget` without flip, or `dapter convert`"
+            "only converters for a service that stays as it is are exported. Cure: another defence; `dapter serve` "
+            "offers this one's service part"
+        )
+    if defence.random:
+        raise UsageError(
+            "only converters that always send the same image for an image are exported: a file has no random source "
+            "that an app could trust. Cure: another defence, `budget` without flip, or `dapter convert`"
         )
     size = defence.task.image_size if defence.task else data.image_size if data else None
     if size is None:

@@ -26,8 +26,9 @@ def unpack(content: bytes) -> np.ndarray:
         found: np.ndarray = load(content)[NAME]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"these bytes are no packed features ({error}). Cure: send what `pack` gives") from error
-    if found.dtype != np.float16 or found.ndim != 3:
-        raise DataError(f"features must be float16 (h, w, C), not {found.dtype} {found.shape}. Cure: send what `pack`")
+    if found.dtype != np.float16 or found.ndim != 3 or not found.size or not np.isfinite(found).all():
+        cure = "Cure: send what `pack` gives"
+        raise DataError(f"features must be finite float16 (h, w, C), not {found.dtype} {found.shape}. {cure}")
     return found
 
 

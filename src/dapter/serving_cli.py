@@ -43,11 +43,12 @@ class Named:
 
 @dataclass(frozen=True)
 class Serve:
-    """Serve classifiers by the Open Inference Protocol, HTTP and gRPC. It knows nothing of converters."""
+    """Serve classifiers by the Open Inference Protocol, HTTP and gRPC; to them, a payload is an image."""
 
     models: Positional[tuple[str, ...]]
     """Each SOURCE, NAME=SOURCE or NAME:VERSION=SOURCE; a source is what --service takes elsewhere, or several with
-    commas between. Without a name: model; without a version: 1."""
+    commas between; or the run folder of a defence that changes the service. Without a name: model; without a version:
+    1."""
     spec: OmitArgPrefixes[SpecOptions] = field(default_factory=SpecOptions)
     host: str = "127.0.0.1"
     """The address to listen at; 0.0.0.0: from other machines as well."""
@@ -111,8 +112,12 @@ def _name(models: Sequence[str], spec: SpecOptions) -> list[Named]:
 
 def _model(named: Named, spec: SpecOptions) -> "Model":
     from dapter.service.inference import Model
+    from dapter.service_part import ServicePart, is_defence
     from dapter.types import Payload
 
+    if len(named.sources) == 1 and is_defence(named.sources[0]):
+        part = ServicePart.load(named.sources[0])
+        return Model(named.name, named.version, part.classes, part.answer, part.takes_features)
     service: Service = spec.load_from(*named.sources)
     return Model(named.name, named.version, service.classes, lambda images: service.answer(Payload(images)).logits)
 

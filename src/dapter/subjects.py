@@ -88,6 +88,11 @@ class Subject:
         }
 
     @property
+    def conditions(self) -> dict[str, Any]:
+        """Its settings as results record them."""
+        return {} if isinstance(self.defence, Tool) else self.defence.conditions()
+
+    @property
     def white_box(self) -> bool:
         """Whether the client part is there, for attackers who know it."""
         return not isinstance(self.defence, Tool)

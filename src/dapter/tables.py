@@ -105,6 +105,9 @@ _WORDS = {
     "latency_ms": Wording("latency at 224 px, one thread", "ms", 1, ",.1f"),
 }
 
+CHANGED = "service_changed"
+"""The setting of a line whose defence needs another service; where it is missing, the service stays as it is."""
+
 TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
 """The measures by which leaks are told, of those that an attack has the first."""
 
@@ -188,6 +191,11 @@ def targets(found: Sequence[Measurement]) -> list[str]:
     return [name for name in names if pick(found, "agreement", name)]
 
 
+def service_changed(found: Iterable[Measurement]) -> str:
+    """Whether the service must be changed for the defence that these lines are of, in a word."""
+    return "yes" if any(entry.settings.get(CHANGED) for entry in found) else "no"
+
+
 def plain(value: Any) -> str:
     """A setting in words."""
     if isinstance(value, list | tuple):
@@ -200,7 +208,7 @@ def plain(value: Any) -> str:
 def differences(groups: Sequence[Sequence[Measurement]]) -> list[dict[str, str]]:
     """For each group of figures its λ, its seed and every setting in which the groups differ, in words."""
     settings = [{**group[0].settings, "seed": group[0].seed} if group else {} for group in groups]
-    names = dict.fromkeys(name for each in settings for name in each)
+    names = dict.fromkeys(name for each in settings for name in each if name != CHANGED)
     kept = [
         name
         for name in names
@@ -220,7 +228,8 @@ def compare(groups: Sequence[Sequence[Measurement]]) -> tuple[list[str], list[li
     rows = []
     for group, differs in zip(groups, differences(groups), strict=True):
         for target in targets(group):
-            row = {"defence": group[0].defence, "data": group[0].data, "target": target, **differs}
+            row = {"defence": group[0].defence, "service changed": service_changed(group)}
+            row |= {"data": group[0].data, "target": target, **differs}
             rows.append({**row, **{name: _cell(group, measure, target) for name, measure in _COLUMNS.items()}})
     wanted = dict.fromkeys([*(name for row in rows for name in row if name not in _COLUMNS), *_COLUMNS])
     header = [name for name in wanted if any(row.get(name) for row in rows)]
@@ -303,6 +312,7 @@ def leak_table(measurements: Iterable[Measurement]) -> str:
         "leak",
         "n",
         "flags",
+        "service changed",
     ]
     found = [entry for entry in measurements if entry.attack is not None]
     there: dict[str | None, set[str]] = {}
@@ -330,6 +340,7 @@ def _leak_row(entry: Measurement) -> list[str]:
         _three(entry.leak),
         f"{entry.n:,}" if entry.n else "",
         ", ".join(entry.flags),
+        service_changed([entry]),
     ]
     return [f"**{cell}**" if worst and cell else cell for cell in row]
 

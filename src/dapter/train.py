@@ -18,6 +18,9 @@ from dapter.processes import from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.service.classifier import Service
 
+CLASSES = "classes"
+"""In the manifest of a run: for each target, the names of its values."""
+
 WEIGHTS = "weights.safetensors"
 
 
@@ -63,7 +66,8 @@ def train(
     }
     name = f"{name_of(defence)}-{data.name}-{'+'.join(service.targets)}"
     task = Task.of(data)
-    run = from_first(lambda: Run.open(root, name, manifest, {"task": task.record()}))
+    notes = {"task": task.record(), CLASSES: {target: list(data.classes[target]) for target in data.targets}}
+    run = from_first(lambda: Run.open(root, name, manifest, notes))
     defence.setup(derive_seed(seed, "init"), service, task)
     with run.lock() if is_first() else nullcontext():
         if not from_first(lambda: run.done):

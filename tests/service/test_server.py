@@ -189,7 +189,7 @@ def ask(server, tensor, **changes):
         ({"shape": [3]}, "does not hold"),
         ({"datatype": "FP32"}, "uint8"),
         ({"name": "encoded"}, "no list of BYTES"),
-        ({"name": "encoded", "datatype": "BYTES", "shape": [1], "data": ["no image"]}, "image 0 of 1: .* can be read"),
+        ({"name": "encoded", "datatype": "BYTES", "shape": [1], "data": ["none"]}, "payload 0 of 1: .* can be read"),
         ({"shape": [0, 8, 9, 3], "data": []}, "0 images in a request"),
         ({"shape": [1, 0, 9, 3], "data": []}, "0 pixels in a request"),
         ({"shape": [100, 1, 1, 3], "data": [0] * 300}, "100 images in a request"),

@@ -145,6 +145,10 @@ class Defence(abc.ABC):
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
+    def conditions(self) -> dict[str, Any]:
+        """The settings as results record them: where the service must be changed, that is one."""
+        return {**self.settings(), **({"service_changed": True} if self.needs_service_change else {})}
+
     def protect(self, images: np.ndarray, seed: int | None = None) -> Payload:
         """What leaves the device for these images.
 

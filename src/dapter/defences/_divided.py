@@ -135,9 +135,13 @@ class Divided(Defence):
         """The service part: features (N, C, h, w) to logits of every target."""
         return self.learner.nets["server"]
 
-    @torch.no_grad()
     def tail(self, payload: Payload, service: Service) -> Answer:
         """What the changed service answers; the service that was there before is not asked."""
+        return self.answer(payload)
+
+    @torch.no_grad()
+    def answer(self, payload: Payload) -> Answer:
+        """What the service part answers."""
         server = self.server().eval()
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.wanted.targets}
         for start in range(0, len(payload.values), ASK_BATCH):

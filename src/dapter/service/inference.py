@@ -1,7 +1,8 @@
 """What a server does with a request, whatever protocol carried it: check, open the images, ask, answer.
 
-Every model takes `image`, uint8 (N, H, W, 3), or `encoded`, N image files as BYTES; it gives, for each target,
-`TARGET.logits` and `TARGET.probabilities`, float32 (N, classes), and `TARGET.label`, the name of the likeliest class.
+Every model takes `image`, uint8 (N, H, W, 3), or `encoded`, N image files as BYTES; the service part of a defence that
+sends features takes `features` instead, N times what `features.pack` gives. It gives, for each target, `TARGET.logits`
+and `TARGET.probabilities`, float32 (N, classes), and `TARGET.label`, the name of the likeliest class.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from dapter.errors import DataError, UsageError
+from dapter.features import unpack
 from dapter.imagefile import open_image
 from dapter.service.batching import Answers, Batcher
 from dapter.service.metering import Meters
@@ -20,7 +22,7 @@ from dapter.service.refused import Refused
 from dapter.service.wire import Request, Response, Tensor
 from dapter.types import check_images
 
-IMAGE, ENCODED = "image", "encoded"
+IMAGE, ENCODED, FEATURES = "image", "encoded", "features"
 LOGITS, PROBABILITIES, LABEL = "logits", "probabilities", "label"
 
 
@@ -30,16 +32,20 @@ class Model:
 
     Attributes:
         classes: for each target, the names of its values.
-        answer: images, uint8 (N, H, W, 3), to logits, float32 (N, classes) for each target.
+        answer: images, uint8 (N, H, W, 3), or features, to logits, float32 (N, classes) for each target.
+        takes_features: whether payloads are features, float16 (N, h, w, C).
     """
 
     name: str
     version: str
     classes: Mapping[str, Sequence[str]]
     answer: Callable[[np.ndarray], Answers]
+    takes_features: bool = False
 
     def inputs(self) -> list[dict[str, Any]]:
         """The protocol's description of the inputs, of which a request has one."""
+        if self.takes_features:
+            return [{"name": FEATURES, "datatype": "BYTES", "shape": [-1]}]
         image = {"name": IMAGE, "datatype": "UINT8", "shape": [-1, -1, -1, 3]}
         return [image, {"name": ENCODED, "datatype": "BYTES", "shape": [-1]}]
 
@@ -155,19 +161,23 @@ class Inference:
         """
         model, batcher = self._find(name, version)
         wanted = _wanted(model, request)
-        images = await asyncio.to_thread(self._open, request)
+        images = await asyncio.to_thread(self._open, model, request)
         logits = await _ask(batcher, images)
         outputs = dict(entry for target in model.classes for entry in _outputs(model, target, logits[target]))
         tensors = tuple(Tensor(output, outputs[output]) for output in wanted)
         return Response(model.name, model.version, tensors, request.id)
 
-    def _open(self, request: Request) -> list[np.ndarray]:
-        """The images of a request, each uint8 (H, W, 3)."""
-        if len(request.inputs) != 1 or request.inputs[0].name not in (IMAGE, ENCODED):
-            raise UsageError(f"a request has one input. Cure: {IMAGE}, or {ENCODED} with image files")
+    def _open(self, model: Model, request: Request) -> list[np.ndarray]:
+        """The images of a request, each uint8 (H, W, 3), or its features, each float16 (h, w, C)."""
+        known = {entry["name"] for entry in model.inputs()}
+        if len(request.inputs) != 1 or request.inputs[0].name not in known:
+            cure = "bytes of packed features" if model.takes_features else f"or {ENCODED} with image files"
+            raise UsageError(f"a request has one input. Cure: {FEATURES if model.takes_features else IMAGE}, {cure}")
         tensor = request.inputs[0]
+        if tensor.name == FEATURES:
+            return self._files(tensor, lambda file, _: unpack(file))
         if tensor.name == ENCODED:
-            return self._decode(tensor)
+            return self._files(tensor, lambda file, left: open_image(file, max_pixels=left))
         check_images(tensor.data)
         self._check_number(len(tensor.data))
         pixels = len(tensor.data) * tensor.data.shape[1] * tensor.data.shape[2]
@@ -175,17 +185,18 @@ class Inference:
             raise UsageError(f"{pixels} pixels in a request. Cure: 1 to {self.limits.max_pixels}")
         return list(tensor.data)
 
-    def _decode(self, tensor: Tensor) -> list[np.ndarray]:
+    def _files(self, tensor: Tensor, read: Callable[[bytes, int], np.ndarray]) -> list[np.ndarray]:
+        """Each file of a tensor, read with as many pixels as are left."""
         if tensor.datatype != "BYTES" or tensor.data.ndim != 1:
-            raise UsageError(f"{ENCODED} is no list of BYTES. Cure: shape [N], an image file each")
+            raise UsageError(f"{tensor.name} is no list of BYTES. Cure: shape [N], the file of one payload each")
         self._check_number(len(tensor.data))
         images: list[np.ndarray] = []
         left = self.limits.max_pixels
         for place, file in enumerate(tensor.data):
             try:
-                images.append(open_image(file, max_pixels=left))
+                images.append(read(file, left))
             except DataError as error:
-                raise DataError(f"image {place} of {len(tensor.data)}: {error}") from error
+                raise DataError(f"payload {place} of {len(tensor.data)}: {error}") from error
             left -= images[-1].shape[0] * images[-1].shape[1]
         return images
 

@@ -19,14 +19,15 @@ import numpy as np
 from tqdm import tqdm
 
 from dapter.errors import ServiceError, UsageError, WireError, need
+from dapter.features import pack
 from dapter.imagefile import encode
 from dapter.runs import Run
 from dapter.service.tensors import BYTES
 from dapter.service.wire import LENGTH_HEADER, Output, Request, Tensor, decode_response, encode_request, read_length
 
 Ask = Callable[[str, np.ndarray], Any]
-"""How to ask: the URL and images, uint8 (N, H, W, 3); gives scores, float (N, classes), probabilities or logits, or
-labels (N,), names or numbers. Raises whatever it likes when there is no answer."""
+"""How to ask: the URL and payloads, uint8 (N, H, W, 3) or float16 (N, h, w, C); gives scores, float (N, classes),
+probabilities or logits, or labels (N,), names or numbers. Raises whatever it likes when there is no answer."""
 
 JOURNAL = "answers.jsonl"
 TOKEN = "DAPTER_SERVICE_TOKEN"  # noqa: S105 (the name of an environment variable)
@@ -92,7 +93,8 @@ class Remote:
         """The probabilities that it answers, float32 (N, classes); a label counts as certain.
 
         Args:
-            images: uint8 (N, H, W, 3).
+            images: uint8 (N, H, W, 3); or features, float16 (N, h, w, C), for the service part of a defence that sends
+                such.
 
         Raises:
             UsageError: the limit does not allow it; nothing is asked then.
@@ -213,7 +215,8 @@ def find_adapter(path: str) -> Ask:
 def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
     """Ask a model of the Open Inference Protocol; gives its scores or labels.
 
-    Pixels are sent to an input of UINT8 (N, H, W, 3) if it has one, else PNG files to one of BYTES. Of several outputs,
+    Pixels are sent to an input of UINT8 (N, H, W, 3) if it has one, else PNG files to one of BYTES; features packed, to
+    one of BYTES that is called `features`. Of several outputs,
     probabilities are preferred, then logits.
 
     Raises:
@@ -236,15 +239,26 @@ def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
 
 def _input(described: Any, images: np.ndarray) -> tuple[str, np.ndarray]:
     inputs = {entry["name"]: entry for entry in described["inputs"]}
+    if images.dtype == np.float16:
+        if "features" not in inputs:
+            raise WireError(
+                f"no input takes features: {str(described['inputs'])[:200]}. Cure: the defence's own service"
+            )
+        return "features", _files([pack(image) for image in images])
     for name, entry in inputs.items():
         if entry["datatype"] == "UINT8" and len(entry["shape"]) == 4 and entry["shape"][3] in (3, -1):
             return name, images
     for name, entry in inputs.items():
         if entry["datatype"] == BYTES:
-            files = np.empty(len(images), object)
-            files[:] = [encode(image, fast=True) for image in images]
+            files = _files([encode(image, fast=True) for image in images])
             return name, files.reshape(-1, 1) if len(entry["shape"]) == 2 else files
     raise WireError(f"no input takes images: {str(described['inputs'])[:200]}. Cure: give an adapter")
+
+
+def _files(contents: list[bytes]) -> np.ndarray:
+    files = np.empty(len(contents), object)
+    files[:] = contents
+    return files
 
 
 def _output(described: Any) -> str:
