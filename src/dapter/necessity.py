@@ -36,7 +36,7 @@ def measure_necessity(
             Measurement(
                 defence=name_of(defence),
                 settings={
-                    **defence.settings(),
+                    **defence.conditions(),
                     "image_size": list(data.image_size),
                     "classifier": {"arch": ARCH, "width": width},
                 },
