@@ -14,7 +14,7 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 
 NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    "them; ≥: the attacker was still learning, and more time would find more. In brackets: 95 % intervals; in "
+    "them. In brackets: 95 % intervals; in "
     "parentheses: mean and range over trainings; grade: measured, but for the hard budget, the most bits that any "
     f"payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times the mean size of a payload, as PNG "
     "file, or as packed features in float16 with a header of about 80 bytes, not compressed: what is pruned is sent as "
@@ -82,11 +82,10 @@ def standings(found: Sequence[Measurement]) -> tuple[list[str], list[list[str]]]
 def _row(each: Variant) -> dict[str, str]:
     secret = each.leakiest()
     worst = each.worst(secret) if secret else []
-    least = "≥ " if any("still_improving" in entry.flags for entry in worst) else ""
     restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
     return {
         "defence": each.name.replace("_", " "),
-        "worst leak": f"{least}{spread(worst)}",
+        "worst leak": spread(worst),
         "of": secret or "",
         "by": "; ".join(dict.fromkeys(how(entry) for entry in worst)),
         "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),

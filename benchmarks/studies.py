@@ -26,8 +26,8 @@ ELSEWHERE = ("image_size", "row")
 """Settings of a line that stand in the caption, or in a column of their own."""
 
 FLAGGED = (
-    "Flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, so the "
-    "leak is a lower bound."
+    "≥, or flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, "
+    "so the leak is a lower bound."
 )
 EPSILON = (
     "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "

@@ -73,6 +73,14 @@ def test_attacks_are_sorted_by_their_leak_and_less_labels_are_named():
     assert order == ["recognition cnn residue", "recognition cnn raw 10 % of labels", "answer", "unaware cnn"]
 
 
+def test_the_leak_to_one_who_was_still_learning_is_a_lower_bound():
+    leak = replace(next(line for line in lines() if line.measure == "leak"), flags=())
+    flagged = replace(leak, flags=("still_improving",))
+    assert spread([flagged]) == f"≥ {spread([leak])}"
+    assert spread([leak, flagged]).startswith("≥ ")
+    assert spread([replace(flagged, measure="ssim")]) == spread([replace(leak, measure="ssim")])
+
+
 def test_one_figure_has_its_interval_and_several_their_range():
     one, two = variants(lines()), variants([*lines(), *lines(seed=1, more=0.1)])
     assert spread(one[0].behind("class")) == "60.0 [59.0, 61.0]"
@@ -85,7 +93,7 @@ def test_the_summary_sets_variants_side_by_side():
     header, rows = summary(variants([*SWEEP, *lines("identity", None, None, secrets=("image",))]))
     assert header[:5] == ["defence", "service changed", "trainings", "accuracy left, %", "points lost"]
     first = dict(zip(header, rows[0], strict=True))
-    assert first["class: worst leak"] == "0.86 (0.76 to 0.96)"
+    assert first["class: worst leak"] == "≥ 0.86 (0.76 to 0.96)"
     assert first["image: by"] == "reconstruction unet ssim"
     assert first["restored SSIM"] == "0.830 (0.780 to 0.880)"
     assert first["SSIM from the answer alone"] == "0.200"

@@ -86,7 +86,7 @@ def test_everything_below(page):
 def test_several_defences_are_compared_before_each_is_shown(several):
     first = several.text[: several.text.index("What is traded for what")]
     assert "3 defences on cifar10" in first
-    assert "dapter, λ 0.5 no 2 90.0 (90.0 to 90.0) 2.0 0.86 (0.76 to 0.96)" in first
+    assert "dapter, λ 0.5 no 2 90.0 (90.0 to 90.0) 2.0 ≥ 0.86 (0.76 to 0.96)" in first
     assert [each["href"] for each in several.all("a")] == ["#defence-1", "#defence-2", "#defence-3"]
     assert "0.76 to 0.96 over 2 trainings" in several.text
     assert sum(each["alt"].startswith("The same, restored from the payload of") for each in several.all("img")) == 3

@@ -27,9 +27,9 @@ def run(tmp_path, monkeypatch):
 
 def test_what_is_run_can_be_shown(run):
     board = run("leaderboard", "leaderboard_faces_Smiling", "--defences", "constant")
-    assert {line.settings["service_changed"] for line in board} == {False}
     header, rows = load("standings").standings(board)
     assert rows[0][header.index("defence")] == "constant"
+    assert rows[0][header.index("service changed")] == "no"
     figure = ("--study", "disco_figure4", "--rows", "R 0.2", "--attacks")
     rival = run("rivals", "rivals_disco_figure4", *figure)
     assert {line.settings["row"] for line in rival} == {"R 0.2"}

@@ -15,7 +15,17 @@ def test_features_survive_the_wire():
 
 @pytest.mark.parametrize(
     "content",
-    [b"", pack(FEATURES[0])[:-1], save({"other": FEATURES[0]}), save({"payload": FEATURES[0].astype(np.float32)})],
+    [
+        b"",
+        pack(FEATURES[0])[:-1],
+        save({"other": FEATURES[0]}),
+        save({"payload": FEATURES[0].astype(np.float32)}),
+        pack(np.full((1, 1, 2), np.inf, np.float16)),
+        pack(FEATURES[0][:0]),
+        save(
+            {f"{place}": FEATURES[0][:0] for place in range(9)} | {"payload": FEATURES[0]}
+        ),  # thousands would take long
+    ],
 )
 def test_what_is_no_features_is_refused(content):
     with pytest.raises(DataError, match="Cure"):

@@ -100,5 +100,5 @@ def test_a_run_from_before_classes_were_named_is_refused(run, tmp_path):
         (folder / file.name).write_bytes(
             content.replace(b'"classes"', b'"labels"') if file.name == MANIFEST else content
         )
-    with pytest.raises(RunError, match="Cure: train it again"):
+    with pytest.raises(RunError, match="Cure: delete the folder and train again"):
         ServicePart.load(folder)

@@ -86,5 +86,8 @@ def test_the_command_needs_leave_to_send_originals_and_shows_the_cost(tmp_path, 
     assert "of 120 queries" in shown
     assert "same answer of the service behind the URL" in shown
     assert main([*small, "--service", "x.safetensors"]) == 2
+    capsys.readouterr()
+    assert main([*small, "--send-originals", "--defence", "retrained"]) == 2
+    assert "stays as it is" in capsys.readouterr().err
     assert main(["train", "--n", "60", "--size", "16"]) == 2
     assert "no service is named" in capsys.readouterr().err

@@ -160,18 +160,21 @@ def mean(found: Sequence[Measurement]) -> float:
 def spread(found: Sequence[Measurement], show: Callable[[str, float | None], str] = number) -> str:
     """A figure in words: with its interval, or for several seeds the mean with the smallest and the largest.
 
+    A leak is at least (≥) that of an attacker who was still learning.
+
     Args:
         show: `number`, or `text` for the unit.
     """
     if not found:
         return ""
     measure, values = found[0].measure, list(map(_value, found))
+    least = "≥ " if measure == LEAK and any("still_improving" in entry.flags for entry in found) else ""
     if len(values) > 1:
         ends = [number(measure, end) for end in (min(values), max(values))]
-        return f"{show(measure, statistics.mean(values))} ({ends[0]} to {ends[1]})"
+        return f"{least}{show(measure, statistics.mean(values))} ({ends[0]} to {ends[1]})"
     low, high = found[0].low, found[0].high
     between = "" if low is None or high is None else f" [{number(measure, low)}, {number(measure, high)}]"
-    return f"{show(measure, values[0])}{between}"
+    return f"{least}{show(measure, values[0])}{between}"
 
 
 def summary(made: Sequence[Variant]) -> tuple[list[str], list[list[str]]]:

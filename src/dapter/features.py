@@ -9,6 +9,9 @@ from dapter.types import Payload
 
 NAME = "payload"
 
+HEADER = 256
+"""The longest safetensors header that is read, in bytes: `pack` writes about 80; a longer one may name many tensors."""
+
 
 def pack(features: np.ndarray) -> bytes:
     """The features of one image, float16 (h, w, C), as they go over the wire: a safetensors file."""
@@ -22,6 +25,8 @@ def unpack(content: bytes) -> np.ndarray:
     Raises:
         DataError: it is no such thing.
     """
+    if len(content) < 8 or int.from_bytes(content[:8], "little") > HEADER:
+        raise DataError("these bytes are no packed features. Cure: send what `pack` gives")
     try:
         found: np.ndarray = load(content)[NAME]
     except (SafetensorError, KeyError, ValueError) as error:

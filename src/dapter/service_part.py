@@ -44,7 +44,9 @@ class ServicePart:
         if not isinstance(defence, Divided):
             raise UsageError(f"{name_of(defence)} has no service part. Cure: serve the service that it was trained for")
         if CLASSES not in run.manifest:
-            raise RunError(f"{run.path} does not name its classes: it is older. Cure: train it again")
+            raise RunError(
+                f"{run.path} does not name its classes: it is older. Cure: delete the folder and train again"
+            )
         return cls(defence, run.manifest[CLASSES])
 
     @property

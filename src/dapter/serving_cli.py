@@ -43,7 +43,7 @@ class Named:
 
 @dataclass(frozen=True)
 class Serve:
-    """Serve classifiers by the Open Inference Protocol, HTTP and gRPC; to them, a payload is an image."""
+    """Serve classifiers by the Open Inference Protocol, HTTP and gRPC."""
 
     models: Positional[tuple[str, ...]]
     """Each SOURCE, NAME=SOURCE or NAME:VERSION=SOURCE; a source is what --service takes elsewhere, or several with
@@ -67,9 +67,9 @@ class Serve:
     max_bytes: int = 32 * 2**20
     """Of a request."""
     max_images: int = 64
-    """In a request."""
+    """In a request, or payloads that are features."""
     max_pixels: int = 16_000_000
-    """Of all images of a request together."""
+    """Of all images of a request together, or places of all its features."""
     max_requests: int = 32
     """At a time; further ones are told to come back."""
     max_batch: int = 32
@@ -146,7 +146,7 @@ class ExportTriton:
     repository: Positional[Path]
     """Its folder, new or existing."""
     models: Positional[tuple[str, ...]]
-    """Each SOURCE, NAME=SOURCE or NAME:VERSION=SOURCE, as for `dapter serve`."""
+    """Each SOURCE, NAME=SOURCE or NAME:VERSION=SOURCE; a source is what --service takes elsewhere."""
     spec: OmitArgPrefixes[SpecOptions] = field(default_factory=SpecOptions)
 
     def run(self) -> None:

@@ -116,7 +116,8 @@ def measure_remote(run: Run, surrogate: Service, remote: Remote, data: Data, *, 
     test = data.splits["test"].head(Questions.within(data, remote.limit).test)
     if known and known[0].n == len(test):
         return known
-    payload = load_defence(run).protect(test.images)
+    defence = load_defence(run)
+    payload = defence.protect(test.images)
     originals, payloads = (remote.answer(images).argmax(axis=1) for images in (test.images, payload.pixels))
     imitated = surrogate.answer(Payload(test.images)).labels()[remote.target]
     estimates = {
@@ -130,7 +131,7 @@ def measure_remote(run: Run, surrogate: Service, remote: Remote, data: Data, *, 
         defence=manifest["name"],
         data=data.name,
         target=remote.target,
-        settings={**manifest["settings"], "image_size": list(data.image_size)},
+        settings={**defence.conditions(), "image_size": list(data.image_size)},
         seed=manifest["seed"],
         preset=manifest["preset"],
         source=source,

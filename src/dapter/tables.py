@@ -200,6 +200,8 @@ def plain(value: Any) -> str:
     """A setting in words."""
     if isinstance(value, list | tuple):
         return ", ".join(plain(each) for each in value) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {plain(each)}" for name, each in value.items()) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)

@@ -63,6 +63,7 @@ def train(
         "plan": plan.record(),
         "seed": seed,
         "preset": preset,
+        **({"phases": list(defence.phases)} if defence.phases else {}),
     }
     name = f"{name_of(defence)}-{data.name}-{'+'.join(service.targets)}"
     task = Task.of(data)

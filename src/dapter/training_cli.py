@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from tyro.conf import OmitArgPrefixes
 
-from dapter.errors import CheckFailed
+from dapter.errors import CheckFailed, UsageError
 from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
 
 
@@ -65,9 +65,14 @@ class Train:
 
         preset, data = find_preset(self.training.preset), self.data.load()
         remote = self.remote.connect(self.service, data, self.training.out)
+        defence = self.converter.build(preset, warm=self.start is not None)
+        if remote is not None and defence.needs_service_change:
+            raise UsageError(
+                f"{self.converter.defence} changes the service, and one behind a URL stays as it is. Cure: --service"
+            )
         service = self.service.load() if remote is None else self._stand_in(remote, data)
         run = train(
-            self.converter.build(preset, warm=self.start is not None),
+            defence,
             service,
             data,
             self.training.change(preset.plan),

@@ -49,6 +49,15 @@ def test_a_seed_repeats_and_leaves_torchs_own_state():
     assert len({tuple(each) for each in found}) == 4
 
 
+def test_a_plug_in_that_draws_from_torch_itself_gets_a_seed_of_its_own():
+    found = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        with draws_of(None, CPU):
+            found.append(torch.rand(4).tolist())
+    assert found[0] != found[1]
+
+
 def test_a_failure_gives_back_the_training_draws():
     with pytest.raises(ZeroDivisionError), draws_of(None, CPU):
         _ = 1 / 0

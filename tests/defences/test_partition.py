@@ -145,7 +145,7 @@ def test_it_hides_a_secret_that_it_shows_without_defenders(service, tmp_path):
     for defenders, each in found.items():
         for seed in range(3):  # a single training may lose to its defenders or not
             defence = Partition(width=8, cut=3, defenders=defenders, lam=5.0, hides="secrets")
-            each.append(probe_secret(load_defence(train(defence, service, data, plan, seed, root=tmp_path)), data))
+            each.append(probe_secret(load_defence(train(defence, service, data, plan, seed=seed, root=tmp_path)), data))
     assert np.mean(found[4]) < np.mean(found[0]) - 0.04, found
 
 

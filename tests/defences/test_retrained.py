@@ -49,6 +49,10 @@ def test_the_baselines_own_figures_are_kept(shapes):
     assert figure == {"measure": "epsilon", "value": 12.0, "grade": "guaranteed"}
 
 
+def test_all_settings_of_the_baseline_are_recorded():
+    assert Retrained().settings()["baseline_settings"] == {"epsilon": 1.0, "cell": 8, "pixels": 16}
+
+
 @pytest.mark.parametrize("settings", [{"baseline": "dapter"}, {"baseline_settings": {"cells": 3}}])
 def test_settings_that_cannot_work_are_refused(settings):
     with pytest.raises(UsageError, match=r"Cure|Its settings"):

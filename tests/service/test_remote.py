@@ -101,6 +101,17 @@ def test_what_is_answered_becomes_probabilities():
             to_probabilities(wrong, 1, NAMES)
 
 
+def test_images_do_not_leave_for_an_input_of_features(tmp_path):
+    def only_features(received):
+        described = {**metadata(), "inputs": [{"name": "features", "datatype": "BYTES", "shape": [-1]}]}
+        return Reply(json.dumps(described).encode())
+
+    with Upstream(only_features) as upstream:
+        with pytest.raises(UsageError, match="no input takes images"):
+            make(f"{upstream.url}/v2/models/model", tmp_path).answer(images(2))
+        assert not any(each.body for each in upstream.requests)
+
+
 def test_what_cannot_be_asked_is_refused(tmp_path):
     assert find_adapter("black_box:ask") is black_box.ask
     for path in ("black_box:missing", "no_such_module:ask", "black_box"):

@@ -190,9 +190,9 @@ def ask(server, tensor, **changes):
         ({"datatype": "FP32"}, "uint8"),
         ({"name": "encoded"}, "no list of BYTES"),
         ({"name": "encoded", "datatype": "BYTES", "shape": [1], "data": ["none"]}, "payload 0 of 1: .* can be read"),
-        ({"shape": [0, 8, 9, 3], "data": []}, "0 images in a request"),
+        ({"shape": [0, 8, 9, 3], "data": []}, "0 payloads in a request"),
         ({"shape": [1, 0, 9, 3], "data": []}, "0 pixels in a request"),
-        ({"shape": [100, 1, 1, 3], "data": [0] * 300}, "100 images in a request"),
+        ({"shape": [100, 1, 1, 3], "data": [0] * 300}, "100 payloads in a request"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_and_says_why(server, changes, reason):

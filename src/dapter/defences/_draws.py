@@ -22,12 +22,14 @@ _SYSTEM = ContextVar("system", default=False)
 
 @contextmanager
 def draws_of(seed: int | None, device: torch.device) -> Iterator[None]:
-    """Within it, draws follow that seed of torch, whose own state is not touched; None: they are the system's."""
+    """Within it, draws follow that seed of torch, whose own state is not touched; None: they are the system's.
+
+    None also gives torch a seed of the system's, for a plug-in that draws from torch: better than the same for all.
+    """
     token = _SYSTEM.set(seed is None)
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(secrets.randbits(63) if seed is None else seed)
             yield
     finally:
         _SYSTEM.reset(token)

@@ -29,7 +29,7 @@ class Retrained(Joint):
 
     Attributes:
         baseline: the name of that defence.
-        baseline_settings: those of its settings that are not the usual ones.
+        baseline_settings: its settings; those that are not given are the usual ones.
     """
 
     baseline: str = "dp_pixelation"
@@ -42,7 +42,7 @@ class Retrained(Joint):
         built = build_defence(self.baseline, self.baseline_settings)
         if not isinstance(built, Untrained):
             raise UsageError(f"{self.baseline} is itself trained. Cure: a defence that learns nothing, such as blur")
-        self._built = built
+        self._built, self.baseline_settings = built, built.settings()
 
     @property
     def random(self) -> bool:

@@ -67,8 +67,8 @@ class Limits:
 
     Attributes:
         max_bytes: of a request's body.
-        max_images: in a request.
-        max_pixels: of all images of a request together.
+        max_images: in a request, or payloads that are features.
+        max_pixels: of all images of a request together, or places of all its features.
         timeout_s: for a request, from its first byte to its answer.
         max_requests: at a time; further ones are refused.
         max_batch: images that are computed together.
@@ -175,7 +175,7 @@ class Inference:
             raise UsageError(f"a request has one input. Cure: {FEATURES if model.takes_features else IMAGE}, {cure}")
         tensor = request.inputs[0]
         if tensor.name == FEATURES:
-            return self._files(tensor, lambda file, _: unpack(file))
+            return self._files(tensor, _unpack)
         if tensor.name == ENCODED:
             return self._files(tensor, lambda file, left: open_image(file, max_pixels=left))
         check_images(tensor.data)
@@ -202,7 +202,15 @@ class Inference:
 
     def _check_number(self, images: int) -> None:
         if not 0 < images <= self.limits.max_images:
-            raise UsageError(f"{images} images in a request. Cure: 1 to {self.limits.max_images}")
+            raise UsageError(f"{images} payloads in a request. Cure: 1 to {self.limits.max_images}")
+
+
+def _unpack(file: bytes, places: int) -> np.ndarray:
+    """The features in a file, float16 (h, w, C), of no more places than that."""
+    found = unpack(file)
+    if found.shape[0] * found.shape[1] > places:
+        raise DataError(f"features of {found.shape[0]} x {found.shape[1]} places. Cure: smaller ones, or fewer of them")
+    return found
 
 
 def _order(version: str) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from tqdm import tqdm
 
-from dapter.errors import ServiceError, UsageError, WireError, need
+from dapter.errors import ServiceError, UsageError, need
 from dapter.features import pack
 from dapter.imagefile import encode
 from dapter.runs import Run
@@ -220,7 +220,7 @@ def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
     probabilities are preferred, then logits.
 
     Raises:
-        UsageError: the URL is not that of a model.
+        UsageError: the URL is not that of a model, or the model does not take such payloads; nothing was sent.
         ServiceError, WireError: it does not answer, or cannot be understood.
     """
     if "/v2/models/" not in url:
@@ -239,11 +239,10 @@ def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
 
 def _input(described: Any, images: np.ndarray) -> tuple[str, np.ndarray]:
     inputs = {entry["name"]: entry for entry in described["inputs"]}
+    packed = inputs.pop("features", None)
     if images.dtype == np.float16:
-        if "features" not in inputs:
-            raise WireError(
-                f"no input takes features: {str(described['inputs'])[:200]}. Cure: the defence's own service"
-            )
+        if packed is None:
+            raise UsageError(f"no input takes features: {str(described['inputs'])[:200]}. Cure: the defence's service")
         return "features", _files([pack(image) for image in images])
     for name, entry in inputs.items():
         if entry["datatype"] == "UINT8" and len(entry["shape"]) == 4 and entry["shape"][3] in (3, -1):
@@ -252,7 +251,7 @@ def _input(described: Any, images: np.ndarray) -> tuple[str, np.ndarray]:
         if entry["datatype"] == BYTES:
             files = _files([encode(image, fast=True) for image in images])
             return name, files.reshape(-1, 1) if len(entry["shape"]) == 2 else files
-    raise WireError(f"no input takes images: {str(described['inputs'])[:200]}. Cure: give an adapter")
+    raise UsageError(f"no input takes images: {str(described['inputs'])[:200]}. Cure: give an adapter")
 
 
 def _files(contents: list[bytes]) -> np.ndarray:
