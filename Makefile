@@ -47,8 +47,8 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 demo: setup ## Train a service and a converter on generated portraits, attack it, report (under ten minutes)
 	$(BIN)/dapter demo
 
-test: setup web_test ## Run the tests (under ten minutes)
-	$(BIN)/python -m pytest
+test: setup web_test ## Run the tests, a process per core (under ten minutes on two)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: setup web_check ## Format, lint, types, layers, results shown, documentation
 	$(BIN)/ruff format --check .

@@ -61,7 +61,7 @@ def trained(request, data, service, tmp_path):
     """Train, and give the share of right answers and the figures."""
 
     def call(epochs, **settings):
-        run = train(Budget(**request.param, **settings), service, data, replace(PLAN, epochs=epochs), root=tmp_path)
+        run = train(Budget(**request.param, **settings), service, data, replace(PLAN, epochs=epochs, batch_size=8), root=tmp_path)
         split, defence = data.splits["test"], load_defence(run)
         payload = defence.protect(split.images)
         answer = service.answer(payload)
@@ -73,7 +73,7 @@ def trained(request, data, service, tmp_path):
 
 def test_one_payload_serves_several_services(trained):
     """Bits are counted beyond the joint answer, so the answers themselves cost nothing."""
-    right, figures = trained(30, budget_bits=1.0)
+    right, figures = trained(15, budget_bits=1.0)
     assert right["coarse"] > 0.9
     assert right["fine"] > 0.9
     assert figures["bits_beyond_answer"] < 1.5
@@ -81,8 +81,8 @@ def test_one_payload_serves_several_services(trained):
 
 
 def test_a_larger_budget_answers_the_finer_question_too(trained):
-    few, small = trained(60, budget_bits=0.1, given=("coarse",))
-    more, large = trained(40, budget_bits=4.0, given=("coarse",))
+    few, small = trained(50, budget_bits=0.1, given=("coarse",))
+    more, large = trained(20, budget_bits=4.0, given=("coarse",))
     assert min(few["coarse"], more["coarse"]) > 0.9
     assert few["fine"] < 0.75
     assert more["fine"] > 0.9
