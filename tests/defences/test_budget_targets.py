@@ -61,7 +61,8 @@ def trained(request, data, service, tmp_path):
     """Train, and give the share of right answers and the figures."""
 
     def call(epochs, **settings):
-        run = train(Budget(**request.param, **settings), service, data, replace(PLAN, epochs=epochs, batch_size=8), root=tmp_path)
+        plan = replace(PLAN, epochs=epochs, batch_size=8)
+        run = train(Budget(**request.param, **settings), service, data, plan, root=tmp_path)
         split, defence = data.splits["test"], load_defence(run)
         payload = defence.protect(split.images)
         answer = service.answer(payload)
