@@ -91,6 +91,7 @@ def _row(each: Variant) -> dict[str, str]:
         "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),
         "restored SSIM": spread(restored),
         "answer right, %": spread(each.figures("target_accuracy")),
+        "of originals, %": spread(each.figures("target_accuracy_original")),
         "alone, %": spread(each.figures("necessity_accuracy")[:1]),
         "bits sent": _bits(each),
         "hard budget, bits": _first(each, "budget_bits"),

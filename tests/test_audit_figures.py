@@ -60,3 +60,10 @@ def test_the_frontier_names_defences_dials_and_bits():
         assert part in shown
     with pytest.raises(UsageError, match="both an accuracy and a leak"):
         frontier_figure([])
+
+
+def test_points_at_one_place_have_words_apart():
+    many = [line for name in "abcdefghijkl" for line in lines(name, None, 0)]
+    drawn = ElementTree.fromstring(frontier_figure(variants(many))).iter("{http://www.w3.org/2000/svg}text")
+    places = {text.text: (text.get("x"), text.get("y")) for text in drawn if text.text in map(str, range(1, 13))}
+    assert len(places) == len(set(places.values())) == 12

@@ -20,8 +20,11 @@ FEW = 4
 COLUMNS = 2
 """Of the legend of numbers."""
 
-LETTER = 4.2
+LETTER = 5.0
 """About how wide a letter beside a point is, in points."""
+
+FAR = range(0, 60, 6)
+"""How far from a point its word may stand, in points, beyond what is closest."""
 
 _MEASURES = ("target_accuracy", LEAK, "ssim", "entropy_bits")
 """The panels over a dial, as far as they were measured."""
@@ -181,29 +184,39 @@ def frontier_figure(made: Sequence[Variant]) -> bytes:
         axes.plot([], [], color=colour("muted"), linestyle="--", linewidth=1, label="originals")
         axes.margins(x=0.12, y=0.12)
         axes.set_xlim(left=min(0, axes.get_xlim()[0]))
-        _write_beside(axes, words)
         axes.set_xlabel("worst leak of any secret")
         axes.set_title("accuracy of the answer, %", loc="left")
         if many:
             figure.legend(loc="outside lower left", frameon=False, fontsize=8, ncols=COLUMNS, labelcolor=colour("ink"))
         else:
             legend(axes)
+        figure.draw_without_rendering()  # only then it is known where a point lies on the page
+        _write_beside(axes, words)
         return save()
 
 
 def _write_beside(axes: Any, words: Sequence[tuple[str, tuple[float, float], str]]) -> None:
-    """A word beside each point (word, point, colour), on the first side where it hides no point and no other word."""
+    """A word beside each point (word, point, colour), at the nearest place where it hides no point and no other word.
+
+    One that is not close to its point is joined to it by a line.
+    """
     spots = [axes.transData.transform(point) * 72 / axes.figure.dpi for _, point, _ in words]
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
     for (word, point, ink), (x, y) in zip(words, spots, strict=True):
         boxes = {}
-        for right, up in itertools.product((True, False), repeat=2):
-            left, low = x + 5 if right else x - 5 - LETTER * len(word), y + (4 if up else -10)
-            boxes[right, up] = (left, low, left + LETTER * len(word), low + 7)
-        free = [side for side, box in boxes.items() if not any(_meet(box, other) for other in taken)]
-        right, up = (free or list(boxes))[0]
-        taken.append(boxes[right, up])
-        aside = {"xytext": (5 if right else -5, 4 if up else -10), "textcoords": "offset points"}
+        for far, right, up in itertools.product(FAR, (True, False), (True, False)):
+            left = x + 5 + far if right else x - 5 - far - LETTER * len(word)
+            low = y + 4 + far if up else y - 10 - far
+            boxes[far, right, up] = (left, low, left + LETTER * len(word), low + 7)
+        free = [place for place, box in boxes.items() if not any(_meet(box, other) for other in taken)]
+        far, right, up = (free or list(boxes))[0]
+        taken.append(boxes[far, right, up])
+        aside = {
+            "xytext": (5 + far if right else -5 - far, 4 + far if up else -10 - far),
+            "textcoords": "offset points",
+        }
+        if far:
+            aside["arrowprops"] = {"arrowstyle": "-", "color": ink, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
         axes.annotate(word, point, fontsize=7.5, color=ink, ha="left" if right else "right", **aside)
 
 
