@@ -211,13 +211,16 @@ def _write_beside(axes: Any, words: Sequence[tuple[str, tuple[float, float], str
         free = [place for place, box in boxes.items() if not any(_meet(box, other) for other in taken)]
         far, right, up = (free or list(boxes))[0]
         taken.append(boxes[far, right, up])
-        aside = {
-            "xytext": (5 + far if right else -5 - far, 4 + far if up else -10 - far),
-            "textcoords": "offset points",
-        }
-        if far:
-            aside["arrowprops"] = {"arrowstyle": "-", "color": ink, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2}
-        axes.annotate(word, point, fontsize=7.5, color=ink, ha="left" if right else "right", **aside)
+        axes.annotate(
+            word,
+            point,
+            xytext=(5 + far if right else -5 - far, 4 + far if up else -10 - far),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=ink,
+            ha="left" if right else "right",
+            arrowprops={"arrowstyle": "-", "color": ink, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2} if far else None,
+        )
 
 
 def _meet(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
