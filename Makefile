@@ -47,7 +47,7 @@ web/dist/index.html: web/node_modules/.installed $(WEB_SOURCES)
 demo: setup ## Train a service and a converter on generated portraits, attack it, report (under ten minutes)
 	$(BIN)/dapter demo
 
-test: setup web_test ## Run the tests, a process per core (under ten minutes on two)
+test: setup web_test ## Run the tests, a process per core (ten to fifteen minutes on two)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: setup web_check ## Format, lint, types, layers, results shown, documentation
