@@ -290,3 +290,39 @@ def test_two_processes_do_what_one_does(together, tmp_path):
         assert len(left) == len(right) == 4
     for one, two in zip(alone.states, together[0]["linear"], strict=True):
         assert np.allclose(np.concatenate(one), np.concatenate(two), atol=1e-4)
+
+
+class Twins(Learner):
+    """A batch normalisation that every batch passes, and one that none does."""
+
+    def __init__(self):
+        nets = {"used": nn.BatchNorm2d(3), "idle": nn.BatchNorm2d(3)}
+        super().__init__(nets, {"sgd": torch.optim.SGD(nets["used"].parameters(), 0.0)})
+
+    def update(self, batch):
+        loss = self.net("used")(batch.images).mean()
+        self.descend(loss, "sgd")
+        return {"loss": float(loss.detach())}
+
+
+def test_statistics_of_batch_normalisation_are_measured_anew_where_asked(tmp_path):
+    """Averaged over a few steps they would still be near 0, and the network answers as it never did in training."""
+    train, learner = split_of(), Twins()
+    plan = Plan(epochs=1, batch_size=5, augment=False)
+    seen = []
+
+    def validate():
+        seen.append(learner.nets["used"].running_mean.clone())
+        return {"loss": 0.0}
+
+    def settle(batch):
+        learner.nets["used"](batch.images)
+
+    fit(learner, learner.update, validate, train, plan, Run(tmp_path), seed=0, settle=settle)
+    used, idle = learner.nets["used"], learner.nets["idle"]
+    mean = torch.from_numpy(train.images / 255).float().mean(dim=(0, 1, 2))
+    assert torch.allclose(used.running_mean, mean, atol=1e-4)
+    assert torch.equal(seen[0], used.running_mean)
+    assert torch.equal(idle.running_mean, torch.zeros(3))
+    assert torch.equal(idle.running_var, torch.ones(3))
+    assert used.momentum == idle.momentum == 0.1

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -31,6 +32,8 @@ CHECKPOINT = "checkpoint.pt"
 CURVE = "curve.jsonl"
 LOG_POINTS = 200
 """About how many points the training curve of a run has."""
+SETTLING = 32
+"""Batches over which statistics of batch normalisation are measured anew."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,7 @@ def fit(
     mirror: bool = True,
     keep_last: bool = False,
     phases: Sequence[float] = (),
+    settle: Callable[[Batch], object] | None = None,
 ) -> list[dict[str, Any]]:
     """Train until the plan is done, resuming from the run's checkpoint if there is one.
 
@@ -131,6 +135,9 @@ def fit(
         mirror: whether a mirrored image keeps its labels.
         keep_last: whether the last epoch is kept, whichever is best; then nothing stops early.
         phases: where further phases begin, as shares of the training, rising: the learning rates start anew there.
+        settle: a forward pass of a batch, by which the statistics of batch normalisation are measured anew for the
+            averaged weights (Izmailov et al., UAI 2018). None: they are averaged too, which lags behind weights that
+            move fast.
 
     Returns:
         The training curve: a dictionary a point, with `step`, and `epoch` where it is a validation.
@@ -139,7 +146,7 @@ def fit(
         UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
-    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last, phases).run_out()
+    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last, phases, settle).run_out()
 
 
 @dataclass
@@ -156,6 +163,7 @@ class _Fit:
     mirror: bool
     keep_last: bool
     phases: Sequence[float]
+    settle: Callable[[Batch], object] | None
 
     def __post_init__(self) -> None:
         learner, plan, train = self.learner, self.plan, self.train
@@ -221,7 +229,12 @@ class _Fit:
         epoch, position = divmod(self.step, self.steps_an_epoch)
         if self.order is None or position == 0:
             self.order = np.random.default_rng(derive_seed(self.seed, "epoch", epoch)).permutation(len(self.train))
-        rows = self.order[position * self.plan.batch_size :][: self.plan.batch_size][self.rank :: self.world]
+        return self._take(
+            self.order[position * self.plan.batch_size :][: self.plan.batch_size][self.rank :: self.world]
+        )
+
+    def _take(self, rows: np.ndarray) -> Batch:
+        """Those training images, varied."""
         device = self.learner.device
         images = to_float(self.train.images[rows], device)
         if self.plan.augment:
@@ -246,12 +259,15 @@ class _Fit:
         current = _copy(self.learner.nets.state_dict())
         self.learner.nets.load_state_dict(self.average)
         self.learner.nets.eval()
+        if self.settle is not None:
+            self._settle(self.settle)
+        averaged = _copy(self.learner.nets.state_dict())
         scores = from_first(lambda: dict(self.validate()))
         self.learner.nets.load_state_dict(current)
         if not np.isfinite(scores["loss"]):
             raise RunError(f"step {self.step}: the validation loss is not finite. Cure: a smaller learning rate")
         if self.keep_last or scores["loss"] < self.best_loss:
-            self.best_loss, self.best, self.bad_epochs = scores["loss"], _copy(self.average), 0
+            self.best_loss, self.best, self.bad_epochs = scores["loss"], averaged, 0
         else:
             self.bad_epochs += 1
         epoch = self.step // self.steps_an_epoch
@@ -262,6 +278,28 @@ class _Fit:
             shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
             left = (time.monotonic() - self.started) / (self.step - self.began) * (self.total - self.step)
             tqdm.write(f"{self.run.path.name}: epoch {epoch}/{self.plan.epochs}, {left:.0f} s left, validation {shown}")
+
+    @torch.no_grad()
+    def _settle(self, forward: Callable[[Batch], object]) -> None:
+        """Measure the statistics of batch normalisation over training images, the same ones in every process.
+
+        A layer that the forward pass leaves out, or keeps as it is, keeps its statistics.
+        """
+        norms = [net for net in self.learner.nets.modules() if isinstance(net, _BatchNorm)]
+        before = [(norm.momentum, _copy(norm.state_dict())) for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # of all batches alike
+            norm.train()
+        torch.manual_seed(derive_seed(self.seed, "settle", self.step))
+        order = np.random.default_rng(derive_seed(self.seed, "settle", self.step)).permutation(len(self.train))
+        for place in range(min(SETTLING, self.steps_an_epoch)):
+            forward(self._take(order[place * self.plan.batch_size :][: self.plan.batch_size]))
+        for norm, (momentum, state) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if not norm.num_batches_tracked:
+                norm.load_state_dict(state)
+            norm.eval()
 
     def _save(self) -> None:
         if self.rank != 0:

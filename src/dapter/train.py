@@ -64,6 +64,7 @@ def train(
         "seed": seed,
         "preset": preset,
         **({"phases": list(defence.phases)} if defence.phases else {}),
+        **({"settled": True} if defence.plays else {}),
     }
     name = f"{name_of(defence)}-{data.name}-{'+'.join(service.targets)}"
     task = Task.of(data)
@@ -96,6 +97,7 @@ def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run,
         data.mirror,
         defence.keeps_last,
         defence.phases,
+        (lambda batch: defence.losses(batch, service)) if defence.plays else None,
     )
 
 

@@ -84,6 +84,10 @@ class Defence(abc.ABC):
     """Whether the last epoch of a training is kept, whichever has the best `loss`: where phases follow each other or an
     adversary plays along, the answer is best before anything is hidden."""
 
+    plays: ClassVar[bool] = False
+    """Whether its networks play against each other in training: their weights move so fast that statistics of batch
+    normalisation must be measured anew (`loop.fit`, `settle`)."""
+
     @abc.abstractmethod
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         """The networks, by name, newly initialised. Without a service only what `protect` needs."""

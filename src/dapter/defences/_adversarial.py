@@ -30,6 +30,7 @@ class Adversarial(Cut):
     """
 
     keeps_last: ClassVar[bool] = True
+    plays: ClassVar[bool] = True
 
     @abc.abstractmethod
     def _adversary(self) -> nn.Module:
