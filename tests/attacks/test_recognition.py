@@ -1,4 +1,6 @@
-"""Recognition of payloads that are vectors."""
+"""Recognition of payloads that are features."""
+
+import numpy as np
 
 from dapter.attacks import Sealed
 from dapter.attacks.recognition import ON_VECTORS, Recognition
@@ -6,6 +8,7 @@ from dapter.cells import Subject
 from dapter.defences import Task, build_defence
 from dapter.loop import CURVE, Plan
 from dapter.runs import Run
+from dapter.types import Answer, Known, Observed, View
 from planted import make_secret_data
 
 
@@ -15,3 +18,21 @@ def test_vectors_take_more_epochs(service, tmp_path):
     attack = Recognition("cnn", width=4, plan=Plan(epochs=1, batch_size=16, bfloat16=False))
     attack.run(subject.view(None), Sealed(lambda: subject.observe("test")), 0, run := Run(tmp_path))
     assert sum("val_loss" in point for point in run.read_lines(CURVE)) == ON_VECTORS
+
+
+def test_what_lies_on_a_loud_picture_is_read(tmp_path):
+    """All features share a picture; what tells the secret is a three-hundredth of it, more than float16 rounds away."""
+    rng = np.random.default_rng(0)
+    loud = rng.normal(0, 1, (8, 8, 4))
+
+    def draw(n):
+        hats = rng.integers(0, 2, n)
+        faint = 0.003 * rng.normal(np.where(hats, 0.5, -0.5)[:, None, None, None], 1, (n, 8, 8, 4))
+        payloads = (loud + faint).astype(np.float16)
+        return Known(payloads, Answer({"smile": np.zeros((n, 2), np.float32)}), None, {"hat": hats})
+
+    train, val, test = draw(512), draw(128), draw(256)
+    attack = Recognition("cnn", width=8, plan=Plan(epochs=6, batch_size=32))
+    sealed = Sealed(lambda: Observed(test.payloads, test.answers))
+    outcome = attack.run(View(train, val, {"hat": 2}), sealed, 0, Run(tmp_path))
+    assert (outcome.test.scores["hat"].argmax(axis=1) == test.secrets["hat"]).mean() > 0.9

@@ -14,6 +14,9 @@ from dapter.defences.maximum_entropy import MaximumEntropy
 from dapter.defences.pan import Pan
 from dapter.defences.split_inference import SplitInference
 from dapter.errors import UsageError
+from dapter.loop import Plan
+from dapter.train import load_defence, train
+from helpers import make_data, make_service
 from probe import TASK, batch_of, flags, learn, read
 
 SMALL = {"width": 4, "blocks": 1}
@@ -72,6 +75,16 @@ def test_a_step_moves_all_and_the_adversary_first(kind, monkeypatch):
     defence.update(BATCH, None)
     assert descended == ["adversary", "both"]
     assert all(not torch.equal(weights(net), before[name]) for name, net in defence.learner.nets.items())
+
+
+@pytest.mark.parametrize("kind", [MaximumEntropy, Disco])
+def test_its_statistics_are_those_of_the_weights_that_are_kept(kind, tmp_path):
+    """The averaged ones belong to weights that the game has left behind."""
+    data, service = make_data(secrets=("shape",)), make_service("colour")
+    run = train(kind(**SMALL), service, data, Plan(epochs=2, batch_size=32, augment=False), root=tmp_path)
+    nets = load_defence(run).learner.nets
+    tail = next(net for net in nets["server"].modules() if isinstance(net, torch.nn.BatchNorm2d))
+    assert int(tail.num_batches_tracked) == 3  # one pass of 96 images, not two
 
 
 @pytest.mark.parametrize("kind", KINDS)
