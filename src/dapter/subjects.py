@@ -85,6 +85,7 @@ class Subject:
             "settings": settings,
             "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
             "service": None if self.service is None else self.service.digest,
+            **({"seen": "apart"} if self.sends_features else {}),  # `attacks._shared`; older cells saw less
         }
 
     @property
