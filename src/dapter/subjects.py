@@ -25,6 +25,9 @@ from dapter.types import Answer, Known, Observed, Payload, View
 CALIBRATION = "constant"
 """The defence that sends nothing: an attack that reads something from it is marked wherever it is used."""
 
+FEATURES = 2
+"""Counted up when attackers come to see features otherwise, so that what was found before does not count."""
+
 NO_ANSWER = "no answer"
 """Where there is no service: the target of an answer that says nothing."""
 
@@ -85,7 +88,7 @@ class Subject:
             "settings": settings,
             "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
             "service": None if self.service is None else self.service.digest,
-            **({"seen": "apart"} if self.sends_features else {}),  # `attacks._shared`; older cells saw less
+            **({"features": FEATURES} if self.sends_features else {}),
         }
 
     @property

@@ -15,7 +15,7 @@ INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 SAMPLE = 5000
 """Payloads that statistics are computed from, at most."""
 
-VALUES = 40_000_000
+VALUES = 10_000_000
 """Values of features that statistics are computed from, at most; bounds memory."""
 
 LEAST = {"images": 0.1 / 255, "features": 0.1 * 2.0**-24}
@@ -24,8 +24,9 @@ LEAST = {"images": 0.1 / 255, "features": 0.1 * 2.0**-24}
 NOISE = 1e-6
 """Share of a mean of features that its own rounding may be; one step of one float16 deviates more."""
 
-LOUDEST = 30.0
-"""Deviations at which features are cut off: of a channel that is nearly always 0, the rest deviate far more."""
+MIDDLE, DEVIATIONS = 0.9, 1.645
+"""The share of the features of a channel by which it is scaled, and the deviations that it spans where they are normal.
+The few beyond may be a hundred times as large (NoPeek learned to send such ones), and their deviation says nothing."""
 
 
 class Standardise(nn.Module):
@@ -34,8 +35,9 @@ class Standardise(nn.Module):
     Args:
         inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
             channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain. `whitened`:
-            the same for each payload by itself. `bits`: the eight bit planes of each channel of an image as -1 and 1:
-            what hides in the lowest bit becomes plain.
+            the same for each payload by itself. Of features median and scale are those of the middle, and of what
+            comes out the inverse hyperbolic sine is taken: linear there, logarithmic where they are large. `bits`:
+            the eight bit planes of each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -68,28 +70,30 @@ class Standardise(nn.Module):
         if self.inputs == "raw":
             return images if self.features else images * 2 - 1
         if self.inputs == "residue":
-            return self._cut((images - self.mean) / self.std)
+            return self._level((images - self.mean) / self.std)
         if self.inputs == "whitened":
             mean = images.mean(dim=(2, 3), keepdim=True)
             centred = images - mean
             least = self.least + mean.abs() * (NOISE if self.features else 0)
-            return self._cut(centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().maximum(least))
+            return self._level(centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().maximum(least))
         levels = (images * 255).round().int()
         planes = torch.cat([levels.bitwise_right_shift(bit).bitwise_and(1) for bit in range(8)], dim=1)
         return planes.to(images.dtype) * 2 - 1
 
-    def _cut(self, values: Tensor) -> Tensor:
-        return values.clamp(-LOUDEST, LOUDEST) if self.features else values
+    def _level(self, values: Tensor) -> Tensor:
+        return values.asinh() if self.features else values
 
 
 def _statistics(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, float64 (C,), of images in [0, 1]."""
+    """Mean, or median, and scale of each channel, float64 (C,), of images in [0, 1] or of features."""
     if payloads.dtype == np.uint8:
-        sample = payloads[:SAMPLE].astype(np.float64) / 255
-    else:
-        sample = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float64)
-    sample = sample.reshape(-1, sample.shape[3])
-    return sample.mean(axis=0), sample.std(axis=0)
+        sample = (payloads[:SAMPLE].astype(np.float64) / 255).reshape(-1, payloads.shape[3])
+        return sample.mean(axis=0), sample.std(axis=0)
+    features = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float64)
+    sample = features.reshape(-1, payloads.shape[3])
+    median = np.median(sample, axis=0)
+    scale: np.ndarray = np.quantile(np.abs(sample - median), MIDDLE, axis=0) / DEVIATIONS
+    return median, np.where(scale > 0, scale, sample.std(axis=0))
 
 
 def answer_values(answers: Answer) -> np.ndarray:

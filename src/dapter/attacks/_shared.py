@@ -21,9 +21,12 @@ MOST = float(np.finfo(np.float16).max)
 
 @dataclass(frozen=True)
 class Shared:
-    """The mean of features, float64 (h, w, C), place by place; None: nothing is taken away."""
+    """The median of features, float32 (h, w, C), place by place; None: nothing is taken away.
 
-    mean: np.ndarray | None = None
+    No mean: a few huge features would move it.
+    """
+
+    median: np.ndarray | None = None
 
     @classmethod
     def of(cls, known: Known) -> Self:
@@ -31,14 +34,14 @@ class Shared:
         if known.payloads is None or not known.is_features:
             return cls()
         sample = known.payloads[: max(1, min(SAMPLE, VALUES // known.payloads[0].size))]
-        return cls(sample.mean(axis=0, dtype=np.float64))
+        return cls(np.median(sample.astype(np.float32), axis=0))
 
     def without(self, seen: Seen) -> Seen:
-        """The same with features, float16 again, that differ from the mean as before."""
-        if self.mean is None or seen.payloads is None:
+        """The same with features, float16 again, as they differ from the median."""
+        if self.median is None or seen.payloads is None:
             return seen
         apart = np.empty(seen.payloads.shape, np.float16)
         for start in range(0, len(apart), CHUNK):
             rows = slice(start, start + CHUNK)
-            apart[rows] = (seen.payloads[rows] - self.mean).clip(-MOST, MOST)
+            apart[rows] = (seen.payloads[rows] - self.median).clip(-MOST, MOST)
         return replace(seen, payloads=apart)
