@@ -49,9 +49,11 @@ def test_a_few_huge_features_do_not_drown_the_others():
     rng = np.random.default_rng(0)
     features = rng.normal(0, 1, (200, 4, 4, 3))
     features[rng.random(features.shape) < 0.01] *= 10_000
-    found = prepare("residue", features.astype(np.float16))
-    assert found.abs().median() > 0.4
-    assert 7 < found.abs().max() < 12
+    sparse = np.where(rng.random(features.shape) < 0.05, features, 0)
+    for each in (features, sparse):
+        found = prepare("residue", each.astype(np.float16)).abs()
+        assert found[found > 0].median() > 0.4
+        assert 7 < found.max() < 12
 
 
 @pytest.mark.parametrize("inputs", ["residue", "whitened"])

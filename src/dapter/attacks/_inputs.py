@@ -24,9 +24,8 @@ LEAST = {"images": 0.1 / 255, "features": 0.1 * 2.0**-24}
 NOISE = 1e-6
 """Share of a mean of features that its own rounding may be; one step of one float16 deviates more."""
 
-MIDDLE, DEVIATIONS = 0.9, 1.645
-"""The share of the features of a channel by which it is scaled, and the deviations that it spans where they are normal.
-The few beyond may be a hundred times as large (NoPeek learned to send such ones), and their deviation says nothing."""
+NORMAL = 0.6745
+"""The median deviation of normal values of deviation 1."""
 
 
 class Standardise(nn.Module):
@@ -35,9 +34,9 @@ class Standardise(nn.Module):
     Args:
         inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
             channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain. `whitened`:
-            the same for each payload by itself. Of features median and scale are those of the middle, and of what
-            comes out the inverse hyperbolic sine is taken: linear there, logarithmic where they are large. `bits`:
-            the eight bit planes of each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
+            the same for each payload by itself. Of features the medians count, and of what comes out the inverse
+            hyperbolic sine is taken, linear for most and logarithmic for large ones. `bits`: the eight bit planes of
+            each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -85,15 +84,24 @@ class Standardise(nn.Module):
 
 
 def _statistics(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean, or median, and scale of each channel, float64 (C,), of images in [0, 1] or of features."""
+    """Mean and deviation of each channel, float64 (C,), of images in [0, 1]; of features median and typical deviation.
+
+    Nearly all features of a channel may be 0, and a few a thousand times as large as the others (NoPeek and learning
+    not to learn came to send such ones): the deviation of all says nothing of those in between.
+    """
     if payloads.dtype == np.uint8:
         sample = (payloads[:SAMPLE].astype(np.float64) / 255).reshape(-1, payloads.shape[3])
         return sample.mean(axis=0), sample.std(axis=0)
     features = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float64)
     sample = features.reshape(-1, payloads.shape[3])
     median = np.median(sample, axis=0)
-    scale: np.ndarray = np.quantile(np.abs(sample - median), MIDDLE, axis=0) / DEVIATIONS
-    return median, np.where(scale > 0, scale, sample.std(axis=0))
+    return median, np.array([_typical(deviations) for deviations in np.abs(sample - median).T])
+
+
+def _typical(deviations: np.ndarray) -> float:
+    """In units of the deviation of normal values: the median of those that are not 0."""
+    moved = deviations[deviations > 0]
+    return float(np.median(moved)) / NORMAL if len(moved) else 0.0
 
 
 def answer_values(answers: Answer) -> np.ndarray:
