@@ -9,7 +9,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from dapter.batches import Batch, augment, to_float
 from dapter.data import Split
 from dapter.errors import RunError, UsageError
+from dapter.norms import measure_norms
 from dapter.processes import from_first
 from dapter.runs import Run, derive_seed, write_atomic
 
@@ -260,7 +260,7 @@ class _Fit:
         self.learner.nets.load_state_dict(self.average)
         self.learner.nets.eval()
         if self.settle is not None:
-            self._settle(self.settle)
+            measure_norms(self.learner.nets, self.settle, self._settling())
         averaged = _copy(self.learner.nets.state_dict())
         scores = from_first(lambda: dict(self.validate()))
         self.learner.nets.load_state_dict(current)
@@ -279,27 +279,13 @@ class _Fit:
             left = (time.monotonic() - self.started) / (self.step - self.began) * (self.total - self.step)
             tqdm.write(f"{self.run.path.name}: epoch {epoch}/{self.plan.epochs}, {left:.0f} s left, validation {shown}")
 
-    @torch.no_grad()
-    def _settle(self, forward: Callable[[Batch], object]) -> None:
-        """Measure the statistics of batch normalisation over training images, the same ones in every process.
-
-        A layer that the forward pass leaves out, or keeps as it is, keeps its statistics.
-        """
-        norms = [net for net in self.learner.nets.modules() if isinstance(net, _BatchNorm)]
-        before = [(norm.momentum, _copy(norm.state_dict())) for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # of all batches alike
-            norm.train()
-        torch.manual_seed(derive_seed(self.seed, "settle", self.step))
-        order = np.random.default_rng(derive_seed(self.seed, "settle", self.step)).permutation(len(self.train))
+    def _settling(self) -> Iterator[Batch]:
+        """Training images to measure statistics by, the same ones in every process."""
+        seed = derive_seed(self.seed, "settle", self.step)
+        torch.manual_seed(seed)
+        order = np.random.default_rng(seed).permutation(len(self.train))
         for place in range(min(SETTLING, self.steps_an_epoch)):
-            forward(self._take(order[place * self.plan.batch_size :][: self.plan.batch_size]))
-        for norm, (momentum, state) in zip(norms, before, strict=True):
-            norm.momentum = momentum
-            if not norm.num_batches_tracked:
-                norm.load_state_dict(state)
-            norm.eval()
+            yield self._take(order[place * self.plan.batch_size :][: self.plan.batch_size])
 
     def _save(self) -> None:
         if self.rank != 0:
