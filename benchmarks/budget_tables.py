@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from dapter.audit_lines import spread
-from dapter.tables import differences, markdown, number, pick, plain
+from dapter.tables import differences, markdown, pick, plain
 from dapter.types import Measurement
+from dapter.wording import number
 
 COLUMNS = {
     "answer right, %": "target_accuracy",

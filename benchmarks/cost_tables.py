@@ -6,8 +6,9 @@ from pathlib import Path
 
 from lines import read
 
-from dapter.tables import interval, markdown, text
+from dapter.tables import markdown
 from dapter.types import Measurement
+from dapter.wording import interval, text
 
 EXPORT = {
     "size, KB": ("export_bytes", 1e-3, ",.0f"),

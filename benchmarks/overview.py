@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from studies import studies, trained
 
 from dapter.audit_lines import IMAGE, Variant, spread, variants
-from dapter.tables import markdown, number
+from dapter.tables import markdown
 from dapter.types import Measurement
+from dapter.wording import number
 
 STUDIES, LAMS = ("lambda", "budget", "suite"), (0.0, 0.9)
 """The README's converters: of which studies, and with which λ, the smallest and the paper's."""

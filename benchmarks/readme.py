@@ -9,8 +9,9 @@ from studies import frontier
 
 from dapter.audit_lines import Variant
 from dapter.presets import find_preset
-from dapter.tables import markdown, number, pick
+from dapter.tables import markdown, pick
 from dapter.types import Measurement
+from dapter.wording import number
 
 RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""

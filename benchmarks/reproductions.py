@@ -7,8 +7,9 @@ from studies import EPSILON, FLAGGED, count, in_words, scale, sizes
 
 from dapter.audit_lines import IMAGE, Variant, attack_key, spread, variants
 from dapter.defences.deepobfuscator import SMALLEST
-from dapter.tables import how, leak_table, markdown, number, service_changed, wording
+from dapter.tables import how, leak_table, markdown, service_changed
 from dapter.types import Measurement
+from dapter.wording import number, wording
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from studies import EPSILON, FLAGGED, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
-from dapter.tables import how, markdown, number, pick, service_changed
+from dapter.tables import how, markdown, pick, service_changed
 from dapter.types import Measurement
+from dapter.wording import number
 
 WIRE = ("payload_bytes_features", "payload_bytes_png")
 """The measures of what goes over the wire; a defence has one of them."""

@@ -4,7 +4,8 @@ import pytest
 
 from audit_pages import lines
 from dapter.audit_lines import attacks_on, mean, spread, summary, variants
-from dapter.tables import how, text
+from dapter.tables import how
+from dapter.wording import text
 
 SWEEP = [line for lam in (0.9, 0.5) for seed in (0, 1) for line in lines(lam=lam, seed=seed, more=seed / 10)]
 

@@ -4,21 +4,9 @@ from dataclasses import replace
 import pytest
 
 from dapter.plugins import find, names
-from dapter.tables import (
-    compare,
-    differences,
-    how,
-    interval,
-    leak_table,
-    lost,
-    number,
-    pick,
-    table,
-    targets,
-    text,
-    wording,
-)
+from dapter.tables import compare, differences, how, leak_table, lost, pick, table, targets
 from dapter.types import PRESETS, Measurement
+from dapter.wording import interval, number, text, wording
 
 
 def figure(measure, value, low=None, high=None, **fields):

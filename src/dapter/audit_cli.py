@@ -104,7 +104,8 @@ class Audit:
         if self.subjects or self.originals or self.protected or self.export_payloads:
             raise UsageError("--import-guesses knows by the ids what was attacked. Cure: name the files, and --out")
         from dapter.guesses import score_guesses
-        from dapter.tables import describe, leak_table
+        from dapter.tables import leak_table
+        from dapter.wording import describe
 
         for file in self.import_guesses:
             found = score_guesses(file, self.out, f"dapter {' '.join(sys.argv[1:])}")
@@ -174,7 +175,7 @@ def _not_run(found: Sequence["Measurement"]) -> list[str]:
 
 def _minutes(found: Sequence["Measurement"]) -> list[str]:
     """What the audit took of processors."""
-    from dapter.tables import text
+    from dapter.wording import text
 
     spent = [line for line in found if line.measure == "audit_core_minutes"]
     if not spent:
@@ -238,7 +239,7 @@ class Attack:
 
 
 def _words(measure: str, value: float, low: float, high: float, n: int) -> str:
-    from dapter.tables import number, text, wording
+    from dapter.wording import number, text, wording
 
     return (
         f"{wording(measure).label} {text(measure, value)} "

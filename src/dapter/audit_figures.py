@@ -8,8 +8,9 @@ from typing import Any
 from dapter.audit_lines import IMAGE, LEAK, Variant, attacks_on, mean
 from dapter.errors import UsageError
 from dapter.figures import MARKS, SERIES, bounds, colour, drawing, legend, over
-from dapter.tables import DIALS, how, wording
+from dapter.tables import DIALS, how
 from dapter.types import Measurement
+from dapter.wording import wording
 
 SHOWN = 10
 """Attacks that a figure of leaks shows, at most: the strongest."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapter.tables import CHANGED, DIALS, TOLD, how, lost, number, pick, plain, service_changed, targets
+from dapter.tables import CHANGED, DIALS, TOLD, how, lost, pick, plain, service_changed, targets
 from dapter.types import Measurement
+from dapter.wording import number
 
 BESIDE = ("attack", "classifier", CHANGED, "study", "subject")
 """Settings of a line that are not of its defence: how it was attacked, and for which study."""

@@ -26,7 +26,7 @@ from dapter.errors import UsageError
 from dapter.figures import amplify, data_uri, picture
 from dapter.pages import SMOOTH, guessed, list_settings, read_measurements, read_pictures, render
 from dapter.runs import Run, write_atomic
-from dapter.tables import number, wording
+from dapter.wording import number, wording
 
 TEMPLATE = "audit.html.j2"
 SHOWN = 3

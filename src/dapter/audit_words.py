@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from dapter.audit_lines import IMAGE, LEAK, Variant, attack_key, attacks_on, mean, spread
 from dapter.checks import FLAGS
-from dapter.tables import how, interval, number, text, wording
+from dapter.tables import how
 from dapter.types import Measurement
+from dapter.wording import interval, number, text, wording
 
 Rows = list[list[str]]
 

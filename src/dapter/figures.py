@@ -12,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from dapter.errors import UsageError, need
-from dapter.tables import plain, wording
+from dapter.tables import plain
 from dapter.types import GREY, Measurement, check_images
+from dapter.wording import wording
 
 THEME = {
     "paper": ("#ffffff", "#1b2027"),

@@ -1,8 +1,8 @@
 """Statistics of batch normalisation, measured anew for weights that they were not made with.
 
 Averages along a training need that (Izmailov et al., "Averaging weights leads to wider optima and better
-generalization", UAI 2018). `torch.optim.swa_utils.update_bn` does it for one network; here a forward pass may leave some
-layers out.
+generalization", UAI 2018). `torch.optim.swa_utils.update_bn` does it for one network; here a forward pass may leave
+some layers out.
 """
 
 from collections.abc import Callable, Iterable

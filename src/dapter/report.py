@@ -12,20 +12,9 @@ from dapter.errors import RunError, UsageError
 from dapter.figures import amplify, curve_figure, data_uri, dial_of, picture, tradeoff_figure
 from dapter.pages import SMOOTH, guessed, list_settings, read_lines, read_measurements, read_pictures, render
 from dapter.runs import Run, write_atomic
-from dapter.tables import (
-    compare,
-    differences,
-    evidence,
-    interval,
-    lost,
-    number,
-    pick,
-    table,
-    targets,
-    text,
-    wording,
-)
+from dapter.tables import compare, differences, evidence, lost, pick, table, targets
 from dapter.types import Measurement
+from dapter.wording import interval, number, text, wording
 
 __all__ = ["amplify", "table", "tradeoff_figure", "write_report"]
 

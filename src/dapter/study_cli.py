@@ -193,7 +193,7 @@ class StudyScore:
         """Do it."""
         from dapter.ratings import read_key, score_study
         from dapter.runs import write_atomic
-        from dapter.tables import interval, text, wording
+        from dapter.wording import interval, text, wording
 
         found = score_study(self.answers, self.key, source=f"dapter {' '.join(sys.argv[1:])}")
         for entry in found:

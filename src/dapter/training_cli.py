@@ -171,7 +171,7 @@ def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path, remote: An
         return
     if remote is not None:
         from dapter.surrogate import measure_remote
-        from dapter.tables import describe
+        from dapter.wording import describe
 
         print(f"On the service behind the URL ({remote.target}):")
         for run in runs:

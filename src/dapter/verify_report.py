@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from dapter.pages import render
 from dapter.runs import write_atomic
-from dapter.tables import interval, text, wording
 from dapter.types import Measurement
 from dapter.verify import Findings
 from dapter.verify.claims import LEAK
+from dapter.wording import interval, text, wording
 
 FORMAT = "dapter-verify/1"
 

@@ -11,11 +11,11 @@ from dapter.defences import Defence
 from dapter.errors import CheckFailed
 from dapter.evaluate import measure
 from dapter.service.classifier import Service
-from dapter.tables import interval, text, wording
 from dapter.types import Measurement
 from dapter.verify import Release
 from dapter.verify.claims import LEAK
 from dapter.verify_report import Outcome
+from dapter.wording import interval, text, wording
 
 STRICT = 1.53
 """Intervals are widened from 95 % to 99.7 %: of some dozen claims that are true, none should look false by chance."""

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dapter.checks import FLAGS
-from dapter.tables import number, text, wording
 from dapter.types import Measurement
 from dapter.verify.claims import LEAK
+from dapter.wording import number, text, wording
 
 IMAGE = "image"
 
