@@ -292,11 +292,12 @@ def test_two_processes_do_what_one_does(together, tmp_path):
         assert np.allclose(np.concatenate(one), np.concatenate(two), atol=1e-4)
 
 
-class Twins(Learner):
-    """A batch normalisation that every batch passes, and one that none does."""
+class Norms(Learner):
+    """A batch normalisation that every batch passes, one that none does, and one that is kept as it is."""
 
     def __init__(self):
-        nets = {"used": nn.BatchNorm2d(3), "idle": nn.BatchNorm2d(3)}
+        nets = {name: nn.BatchNorm2d(3) for name in ("used", "idle", "kept")}
+        nn.init.constant_(nets["kept"].running_mean, 0.5)
         super().__init__(nets, {"sgd": torch.optim.SGD(nets["used"].parameters(), 0.0)})
 
     def update(self, batch):
@@ -307,7 +308,7 @@ class Twins(Learner):
 
 def test_statistics_of_batch_normalisation_are_measured_anew_where_asked(tmp_path):
     """Averaged over a few steps they would still be near 0, and the network answers as it never did in training."""
-    train, learner = split_of(), Twins()
+    train, learner = split_of(), Norms()
     plan = Plan(epochs=1, batch_size=5, augment=False)
     seen = []
 
@@ -316,13 +317,14 @@ def test_statistics_of_batch_normalisation_are_measured_anew_where_asked(tmp_pat
         return {"loss": 0.0}
 
     def settle(batch):
-        learner.nets["used"](batch.images)
+        learner.nets["used"](learner.nets["kept"].eval()(batch.images))
 
     fit(learner, learner.update, validate, train, plan, Run(tmp_path), seed=0, settle=settle)
-    used, idle = learner.nets["used"], learner.nets["idle"]
-    mean = torch.from_numpy(train.images / 255).float().mean(dim=(0, 1, 2))
+    used, idle, kept = (learner.nets[name] for name in ("used", "idle", "kept"))
+    mean = torch.from_numpy(train.images / 255).float().mean(dim=(0, 1, 2)) - 0.5
     assert torch.allclose(used.running_mean, mean, atol=1e-4)
     assert torch.equal(seen[0], used.running_mean)
     assert torch.equal(idle.running_mean, torch.zeros(3))
     assert torch.equal(idle.running_var, torch.ones(3))
-    assert used.momentum == idle.momentum == 0.1
+    assert torch.equal(kept.running_mean, torch.full((3,), 0.5))
+    assert used.momentum == idle.momentum == kept.momentum == 0.1

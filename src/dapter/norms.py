@@ -18,7 +18,8 @@ from dapter.batches import Batch
 def measure_norms(nets: nn.Module, forward: Callable[[Batch], object], over: Iterable[Batch]) -> None:
     """Replace the running statistics by those of all batches alike, and leave the layers in evaluation mode.
 
-    A layer that the forward pass leaves out, or keeps as it is, keeps its statistics.
+    A layer that the forward pass leaves out, or puts in evaluation mode, keeps its statistics; what it gives others is
+    made with them.
 
     Args:
         nets: in evaluation mode.
@@ -27,7 +28,8 @@ def measure_norms(nets: nn.Module, forward: Callable[[Batch], object], over: Ite
     norms = [net for net in nets.modules() if isinstance(net, _BatchNorm)]
     before = [(norm.momentum, {name: value.clone() for name, value in norm.state_dict().items()}) for norm in norms]
     for norm in norms:
-        norm.reset_running_stats()
+        assert norm.num_batches_tracked is not None
+        norm.num_batches_tracked.zero_()  # the first batch takes the place of what is there
         norm.momentum = None  # of all batches alike
         norm.train()
     for batch in over:
