@@ -82,7 +82,7 @@ class Defence(abc.ABC):
 
     keeps_last: ClassVar[bool] = False
     """Whether the last epoch of a training is kept, whichever has the best `loss`: where phases follow each other or an
-    adversary plays along, the answer is best before anything is hidden."""
+    adversary plays along, the answer is best before anything is hidden; with NoPeek the other way round."""
 
     plays: ClassVar[bool] = False
     """Whether its networks play against each other in training: their weights move so fast that statistics of batch

@@ -8,6 +8,7 @@ on each batch: the smaller the batch, the more it is too large. Ours: the networ
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +30,8 @@ class Nopeek(Cut):
     """
 
     alpha: float = 3.0
+
+    keeps_last: ClassVar[bool] = True
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy`: cross-entropy of the answer; `privacy`: distance correlation; `loss`: their weighted sum."""
