@@ -25,7 +25,7 @@ from dapter.types import Answer, Known, Observed, Payload, View
 CALIBRATION = "constant"
 """The defence that sends nothing: an attack that reads something from it is marked wherever it is used."""
 
-FEATURES = 2
+FEATURES = 3
 """Counted up when attackers come to see features otherwise, so that what was found before does not count."""
 
 NO_ANSWER = "no answer"

@@ -104,27 +104,6 @@ def test_people_that_are_not_described_are_refused(people, photos, tmp_path):
         ask(people, photos)
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["payloads", "with the client part"])
-def test_features_come_without_what_they_have_in_common(whole, tmp_path):
-    rng = np.random.default_rng(0)
-    loud = 100 * rng.normal(0, 1, (8, 8, 2))
-    features = (loud + rng.normal(0, 1, (40, 8, 8, 2))).astype(np.float16)
-    known = Known(features, None, None, {"hat": np.zeros(40, np.int64)})
-    seen = []
-
-    class Looks(Told):
-        sees: ClassVar = frozenset({"payloads", "client"} if whole else {"payloads"})
-
-        def _learn(self, view, seed, run):
-            seen.append(view.train.payloads)
-            return lambda observed: seen.append(observed.payloads) or Guess({"hat": np.zeros((40, 2))})
-
-    Looks(GOOD).run(View(known, known, {"hat": 2}), Sealed(lambda: Observed(features)), 0, Run(tmp_path))
-    expected = features if whole else features - np.median(features.astype(np.float32), axis=0)
-    assert len(seen) == 3
-    assert all(each.dtype == np.float16 and np.allclose(each, expected, atol=0.01) for each in seen)
-
-
 def test_an_attack_that_asks_for_the_unknown_is_refused(tmp_path):
     class Greedy(Told):
         sees: ClassVar = frozenset({"test labels"})

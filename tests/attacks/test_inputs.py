@@ -57,6 +57,21 @@ def test_a_few_huge_features_do_not_drown_the_others():
 
 
 @pytest.mark.parametrize("inputs", ["residue", "whitened"])
+def test_features_come_without_what_they_have_in_common(inputs):
+    rng = np.random.default_rng(0)
+    loud, own = 100 * rng.normal(0, 1, (8, 8, 2)), rng.normal(0, 1, (400, 8, 8, 2))
+    found = prepare(inputs, (loud + own).astype(np.float16)).sinh().permute(0, 2, 3, 1)
+    assert np.corrcoef(found.flatten(), own.flatten())[0, 1] > 0.95
+
+
+def test_a_quiet_place_of_features_becomes_as_plain_as_a_loud_one():
+    rng = np.random.default_rng(0)
+    deviations = np.where(rng.random((8, 8, 2)) < 0.1, 0.01, 10)
+    found = prepare("residue", (deviations * rng.normal(0, 1, (400, 8, 8, 2))).astype(np.float16)).sinh()
+    assert found.std(dim=0).flatten() == pytest.approx(np.ones(128), abs=0.25)
+
+
+@pytest.mark.parametrize("inputs", ["residue", "whitened"])
 def test_features_that_hardly_ever_move_stay_small_and_finite(inputs):
     features = np.zeros((50, 8, 8, 4), np.float16)
     features[..., 1] = 60000

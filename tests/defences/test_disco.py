@@ -42,6 +42,16 @@ def test_equal_scores_are_pruned_as_many():
     assert (mask.sum(dim=1) == 7).all()
 
 
+@pytest.mark.parametrize("spread", [0.5, 10])
+def test_many_channels_near_the_border_get_a_gradient_however_far_scores_spread(spread):
+    rng = torch.Generator().manual_seed(0)
+    scores, wanted = (spread * torch.randn(50, 64, generator=rng)).requires_grad_(), torch.randn(50, 64, generator=rng)
+    (prune(torch.ones(50, 64, 1, 1), scores, torch.tensor(0.6)).flatten(1) * wanted).sum().backward()
+    gradient = scores.grad.abs()
+    assert (gradient > 0.01 * gradient.amax(dim=1, keepdim=True)).sum(dim=1).float().mean() > 5
+    assert torch.allclose(scores.grad.sum(dim=1), torch.zeros(50), atol=1e-2)
+
+
 def test_each_image_has_a_mask_of_its_own(service):
     sent = ready(service, width=8).protect(DATA.splits["test"].images).values
     assert len(np.unique((sent != 0).any(axis=(1, 2)), axis=0)) > 1

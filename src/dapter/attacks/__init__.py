@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 import numpy as np
 import torch
 
-from dapter.attacks._shared import Shared
 from dapter.errors import CheckFailed, UsageError
 from dapter.loop import Plan
 from dapter.runs import Run, derive_seed
@@ -74,8 +73,7 @@ class Attack(abc.ABC):
         """Learn from the view; gives a function from what is observed of some images to a guess at each.
 
         Args:
-            view: what the attack sees; all else in it is None. Of features only what they do not have in common
-                (`_shared`), unless the attack sees the client part; so is what is observed.
+            view: what the attack sees; all else in it is None.
             seed: of everything random; torch is seeded with it already.
             run: a folder to keep work in, so that an interrupted attack resumes; a training curve written there
                 as `loop.CURVE` is what `checks.still_improving` reads.
@@ -117,23 +115,17 @@ class Attack(abc.ABC):
         view = view.restrict(self.sees)
         if view.val.is_features and self.on_features() != self:
             raise UsageError(f"{name_of(self)} takes payloads for images, but these are features. Cure: `on_features`")
-        shared = Shared() if "client" in self.sees else Shared.of(view.train)  # what a client part sends is compared
-        view = replace(view, train=shared.without(view.train), val=shared.without(view.val))
         seed = derive_seed(seed, "attack")
         torch.manual_seed(seed)
         learned = self._learn(view, seed, run)
 
         def guess(observed: Observed) -> Guess:
-            return self._checked(learned, shared.without(_restricted(observed, self.sees)), view, shared)
+            return self._checked(learned, _restricted(observed, self.sees), view)
 
         test.open()
-        return Outcome(
-            val=self._checked(learned, view.val.observed(), view, shared),
-            test=guess(test()),
-            guess=guess,
-        )
+        return Outcome(val=self._checked(learned, view.val.observed(), view), test=guess(test()), guess=guess)
 
-    def _checked(self, guess: Callable[[Observed], Guess], observed: Observed, view: View, shared: Shared) -> Guess:
+    def _checked(self, guess: Callable[[Observed], Guess], observed: Observed, view: View) -> Guess:
         """The guess, if it has a finite score for every secret, or an image, for each image observed."""
         found = guess(observed)
         n = _count(observed)
@@ -142,7 +134,7 @@ class Attack(abc.ABC):
                 raise CheckFailed(f"{name_of(self)} must give {n} images. Cure: one for each that it observed")
             return found
         if self.goal == "people":
-            return self._described(found, n, shared)
+            return self._described(found, n)
         for secret, classes in view.classes.items():
             scores = found.scores.get(secret)
             if scores is None or scores.shape != (n, classes) or not np.isfinite(scores).all():
@@ -150,7 +142,7 @@ class Attack(abc.ABC):
                 raise CheckFailed(f"{name_of(self)} gives no sound scores of {secret}. {cure}")
         return found
 
-    def _described(self, found: Guess, n: int, shared: Shared) -> Guess:
+    def _described(self, found: Guess, n: int) -> Guess:
         """The guess, if it describes as many people; what it says of photos is checked when it is asked."""
         people, describe = found.people, found.describe
         wrong = CheckFailed(f"{name_of(self)} must describe {n} people. Cure: (N, values) of length 1, photos alike")
@@ -158,7 +150,7 @@ class Attack(abc.ABC):
             raise wrong
 
         def checked(known: Known) -> np.ndarray:
-            photos = describe(shared.without(known.restrict(self.sees)))
+            photos = describe(known.restrict(self.sees))
             if not _sound(photos, (_count(known), people.shape[1])):
                 raise wrong
             return photos

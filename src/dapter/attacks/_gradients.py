@@ -50,7 +50,7 @@ def imitate(client: Client, known: View, scale: Tensor, width: int, plan: Plan, 
 
     Args:
         known: originals to train on and to choose by, with their payloads.
-        scale: of payloads, (1, C, 1, 1): the unit of distances.
+        scale: of payloads, (1, C, h, w), or one for each channel (1, C, 1, 1): the unit of distances.
         width: of the U-Net.
         run: a folder for it alone.
     """

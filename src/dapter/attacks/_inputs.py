@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.batches import to_float
 from dapter.errors import UsageError
 from dapter.types import Answer
 
@@ -33,10 +34,11 @@ class Standardise(nn.Module):
 
     Args:
         inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
-            channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain. `whitened`:
-            the same for each payload by itself. Of features the medians count, and of what comes out the inverse
-            hyperbolic sine is taken, linear for most and logarithmic for large ones. `bits`: the eight bit planes of
-            each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
+            channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain; of features
+            each place of a channel by itself, and medians count. `whitened`: what is left is scaled in each payload by
+            itself, channel by channel. Of what comes out of features the inverse hyperbolic sine is taken, linear for
+            most and logarithmic for large ones. `bits`: the eight bit planes of each channel of an image as -1 and 1:
+            what hides in the lowest bit becomes plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -55,9 +57,9 @@ class Standardise(nn.Module):
             raise UsageError("features have no bits that mean something. Cure: inputs residue")
         self.inputs = inputs
         self.least = LEAST["features" if self.features else "images"]
-        mean, std = _statistics(payloads)
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
-        self.register_buffer("std", torch.tensor(std.clip(min=self.least), dtype=torch.float32).view(1, -1, 1, 1))
+        mean, std = _of_features(payloads) if self.features else _of_images(payloads)
+        self.register_buffer("mean", to_float(mean[None], torch.device("cpu")))
+        self.register_buffer("std", to_float(std[None].clip(min=self.least), torch.device("cpu")))
 
     @property
     def channels(self) -> int:
@@ -71,8 +73,9 @@ class Standardise(nn.Module):
         if self.inputs == "residue":
             return self._level((images - self.mean) / self.std)
         if self.inputs == "whitened":
-            mean = images.mean(dim=(2, 3), keepdim=True)
-            centred = images - mean
+            apart = images - self.mean if self.features else images
+            mean = apart.mean(dim=(2, 3), keepdim=True)
+            centred = apart - mean
             least = self.least + mean.abs() * (NOISE if self.features else 0)
             return self._level(centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().maximum(least))
         levels = (images * 255).round().int()
@@ -83,25 +86,35 @@ class Standardise(nn.Module):
         return values.asinh() if self.features else values
 
 
-def _statistics(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and deviation of each channel, float64 (C,), of images in [0, 1]; of features median and typical deviation.
+def _of_images(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation of each channel, float32 (1, 1, C), of images in [0, 1]."""
+    sample = payloads[:SAMPLE].astype(np.float64) / 255
+    mean, std = (of(axis=(0, 1, 2)).astype(np.float32)[None, None] for of in (sample.mean, sample.std))
+    return mean, std
 
-    Nearly all features of a channel may be 0, and a few a thousand times as large as the others (NoPeek and learning
-    not to learn came to send such ones): the deviation of all says nothing of those in between.
+
+def _of_features(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and typical deviation of each place of each channel, float32 (h, w, C).
+
+    All features may lie on a picture of their own, beside which what differs between payloads is nothing (maximum
+    entropy learned to send such ones); noise may drown all but a few places (Shredder), and nearly all features may be
+    0, and a few a thousand times as large as the others (NoPeek): the deviation of all says nothing of those in
+    between. A place that never moves takes its channel's deviation.
     """
-    if payloads.dtype == np.uint8:
-        sample = (payloads[:SAMPLE].astype(np.float64) / 255).reshape(-1, payloads.shape[3])
-        return sample.mean(axis=0), sample.std(axis=0)
-    features = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float64)
-    sample = features.reshape(-1, payloads.shape[3])
+    sample = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float32)
     median = np.median(sample, axis=0)
-    return median, np.array([_typical(deviations) for deviations in np.abs(sample - median).T])
+    apart = np.abs(sample - median)
+    places, channels = _typical(apart), _typical(apart.reshape(-1, apart.shape[3]))
+    return median, np.where(places > 0, places, channels)
 
 
-def _typical(deviations: np.ndarray) -> float:
-    """In units of the deviation of normal values: the median of those that are not 0."""
-    moved = deviations[deviations > 0]
-    return float(np.median(moved)) / NORMAL if len(moved) else 0.0
+def _typical(deviations: np.ndarray) -> np.ndarray:
+    """Of each column, in units of the deviation of normal values: the median of those that are not 0; 0 if all are."""
+    in_order = np.sort(deviations, axis=0)
+    none = np.sum(in_order == 0, axis=0, keepdims=True)
+    middle = (none + (len(in_order) - none) // 2).clip(max=len(in_order) - 1)
+    found: np.ndarray = np.take_along_axis(in_order, middle, axis=0)[0] / NORMAL
+    return found
 
 
 def answer_values(answers: Answer) -> np.ndarray:

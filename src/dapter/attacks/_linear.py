@@ -18,8 +18,8 @@ from dapter.types import Observed
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0, 100.0)
 """Of squared weights, where each value deviates by 1; for each target the best on `val` counts."""
 
-MOST = 3072
-"""Values of a payload that are solved for, as many as a 32-pixel image has."""
+MOST = 4096
+"""Values of a payload that are solved for: those of the features of most defences, and of an image of 36 pixels."""
 
 CHUNK = 512
 

@@ -111,8 +111,7 @@ def learn_people(
         return eyes.loss(batch, view.mirror)
 
     plan = replace(plan, batch_size=min(plan.batch_size, max(16, len(train) // STEPS)))
-    mirror = view.mirror and not view.val.is_features  # mirrored features are none of the mirrored image
-    train_net(eyes, loss, train, val, plan, run, seed, learning_rate=learning_rate, mirror=mirror)
+    train_net(eyes, loss, train, val, plan, run, seed, learning_rate=learning_rate, mirror=view.mirror)
 
     def describe(known: Known) -> np.ndarray:
         seen = guess(known).people

@@ -45,7 +45,7 @@ class Search:
     Args:
         payloads: float (N, 3, H, W) in [0, 1], or features (N, C, h, w).
         client: the known client part.
-        scale: of payloads, (1, C, 1, 1): the unit of distances.
+        scale: of payloads, (1, C, h, w), or one for each channel (1, C, 1, 1): the unit of distances.
         first: images to begin with, float (N, 3, H, W) in [0, 1].
         features: whether the payloads are features.
         masked: whether channels that are all 0 were left out, and tell nothing of the values there.

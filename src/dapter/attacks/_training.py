@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -36,10 +37,14 @@ def train_net(
 ) -> None:
     """Train a network in place with AdamW (Loshchilov & Hutter, ICLR 2019); its curve is kept in the run's folder.
 
+    Features are neither shifted nor mirrored: they would not be those of the image moved likewise, and which place
+    says something may be all there is to know.
+
     Args:
         loss: of a batch, by the network; a differentiable scalar.
         val: selects among epochs.
     """
+    plan = replace(plan, augment=plan.augment and train.images.dtype == np.uint8)
     adam = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
     learner = Learner({"net": net.to(pick_device())}, {"adam": adam})
 

@@ -111,8 +111,7 @@ class Recognition(Attack):
             epochs=round(longer * self.plan.epochs / self.share**0.5),
             batch_size=min(self.plan.batch_size, max(16, len(train) // 10)),
         )
-        mirror = view.mirror and not view.val.is_features  # mirrored features are none of the mirrored image
-        train_net(net, loss, train, val, plan, run, seed, learning_rate=self.learning_rate, mirror=mirror)
+        train_net(net, loss, train, val, plan, run, seed, learning_rate=self.learning_rate, mirror=view.mirror)
 
     def _pretrain(self, recogniser: Recogniser, view: View, answer: int, seed: int, run: Run) -> None:
         """Give the recogniser the weights of one trained on originals, without answers; all audits share it."""

@@ -82,15 +82,17 @@ def prune(features: Tensor, scores: Tensor, pruning: Tensor) -> Tensor:
 
     Args:
         features: (N, C, h, w).
-        scores: (N, C); they get the gradient of a sigmoid around the lowest score that is kept.
+        scores: (N, C); they get the gradient of a sigmoid around the lowest score that is kept, in units of their
+            deviation in each image: so many channels near that border get a share of it, however far scores spread.
         pruning: R, a scalar in [0, 1]; rounded to whole channels.
     """
     channels = scores.shape[1]
     pruned = (pruning * channels).round().long()
     order = scores.argsort(dim=1)
     kept = (order.argsort(dim=1) >= pruned).to(scores.dtype)
-    threshold = scores.gather(1, order)[:, pruned.clamp(max=channels - 1)].detach()
-    soft = torch.sigmoid((scores - threshold[:, None]) / TEMPERATURE)
+    level = F.layer_norm(scores.float(), (channels,))
+    threshold = level.gather(1, order)[:, pruned.clamp(max=channels - 1)]
+    soft = torch.sigmoid((level - threshold[:, None]) / TEMPERATURE)
     mask = kept + (soft - soft.detach())
     return features * mask[:, :, None, None]
 
