@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from studies import EPSILON, FLAGGED, count, in_words, scale, sizes
+from studies import EPSILON, FLAGGED, count, flags, in_words, scale, sizes
 
 from dapter.audit_lines import IMAGE, Variant, attack_key, spread, variants
 from dapter.defences.deepobfuscator import SMALLEST
@@ -133,7 +133,7 @@ def _row(each: Variant) -> dict[str, str]:
         of, worst = secret if secret == IMAGE else f"{secret}:", each.worst(secret)
         row[f"{of} worst leak"] = spread(worst)
         row[f"{of} by"] = "; ".join(dict.fromkeys(how(entry) for entry in worst))
-        row[f"{of} flags"] = ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags))
+        row[f"{of} flags"] = flags(each, worst)
         row[f"{of} n"] = count(worst)
         for measure, title in SHOWN.items():
             row[f"{of} {title}"] = spread(each.scores(secret, measure))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import EPSILON, FLAGGED, in_words, scale, sizes
+from studies import EPSILON, FLAGGED, flags, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
@@ -89,7 +89,7 @@ def _row(each: Variant) -> dict[str, str]:
         "worst leak": spread(worst),
         "of": secret or "",
         "by": "; ".join(dict.fromkeys(how(entry) for entry in worst)),
-        "flags": ", ".join(dict.fromkeys(flag.replace("_", " ") for entry in worst for flag in entry.flags)),
+        "flags": flags(each, worst),
         "restored SSIM": spread(restored),
         "answer right, %": spread(each.figures("target_accuracy")),
         "of originals, %": spread(each.figures("target_accuracy_original")),

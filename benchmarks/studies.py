@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from dapter.attacks.recognition import ON_VECTORS
 from dapter.audit_lines import Variant, variants
+from dapter.plugins import find, names
 from dapter.presets import find_preset
+from dapter.subjects import FEATURES
 from dapter.tables import DIALS, plain
 from dapter.types import Measurement
 
@@ -27,7 +29,8 @@ ELSEWHERE = ("image_size", "row")
 
 FLAGGED = (
     "≥, or flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, "
-    "so the leak is a lower bound."
+    "so the leak is a lower bound. `older attackers`: not measured again since attackers of features became stronger, "
+    "so the leak may be too small ([log](log.md#attacks))."
 )
 EPSILON = (
     "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "
@@ -109,6 +112,14 @@ def _numbers(found: Sequence[Measurement]) -> str:
 def count(found: Sequence[Measurement]) -> str:
     """The n of these figures; if they have several, each."""
     return " or ".join(f"{n:,}" for n in sorted({entry.n for entry in found if entry.n}))
+
+
+def flags(each: Variant, worst: Sequence[Measurement]) -> str:
+    """What the worst attacks are flagged with, and whether features were attacked before attackers saw them as now."""
+    said = [flag.replace("_", " ") for entry in worst for flag in entry.flags]
+    if each.defence in names("defences") and find("defences", each.defence).sends == "features":
+        said += ["older attackers" for entry in worst if entry.settings.get("features") != FEATURES]
+    return ", ".join(dict.fromkeys(said))
 
 
 def in_words(each: Variant) -> str:

@@ -12,6 +12,7 @@ import tyro
 from audit_pages import lines
 from benchmark_files import load
 from dapter.features import pack
+from dapter.subjects import FEATURES
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +166,15 @@ def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standin
     assert "hard budget" in first
     assert "| epsilon |" not in second
     assert "lower bound" in part
+
+
+@pytest.mark.parametrize("features", [None, FEATURES - 1, FEATURES])
+def test_features_that_older_attackers_read_are_flagged_on_the_board(standings, features):
+    about = {} if features is None else {"features": features}
+    found = [replace(line, settings={**line.settings, **about}) for line in lines("nopeek", None)] + lines("blur", None)
+    header, rows = standings.standings(found)
+    flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
+    assert flagged == (set() if features == FEATURES else {"nopeek"})
 
 
 def test_packed_features_have_the_header_that_the_note_names(standings):

@@ -53,7 +53,7 @@ def report(subject: Subject, settings: Mapping[str, Any], **fields: Any) -> Meas
         "data_digest": data.digest,
         "environment": environment(),
     }
-    beside = {"image_size": list(data.image_size), "subject": key(subject), **settings}
+    beside = {"image_size": list(data.image_size), "subject": key(subject), **subject.seen_as, **settings}
     return Measurement(settings={**subject.conditions, **beside}, **{**own, **fields})
 
 

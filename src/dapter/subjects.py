@@ -88,13 +88,18 @@ class Subject:
             "settings": settings,
             "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
             "service": None if self.service is None else self.service.digest,
-            **({"features": FEATURES} if self.sends_features else {}),
+            **self.seen_as,
         }
 
     @property
     def conditions(self) -> dict[str, Any]:
         """Its settings as results record them."""
         return {} if isinstance(self.defence, Tool) else self.defence.conditions()
+
+    @property
+    def seen_as(self) -> dict[str, int]:
+        """Where it sends features: `features`, which attackers saw them, see FEATURES."""
+        return {"features": FEATURES} if self.sends_features else {}
 
     @property
     def white_box(self) -> bool:
