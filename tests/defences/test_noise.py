@@ -118,6 +118,21 @@ def test_cloak_sends_constants_where_the_noise_is_loud_and_noise_elsewhere(servi
     assert (one[:, kept] != other[:, kept]).mean() > 0.5
 
 
+def test_constants_of_cloak_stay_where_the_answer_can_move_them(service):
+    defence = Cloak().setup(0, service, TASK)
+    sift = defence.learner.nets["sift"]
+    constants = sift.constants
+    with torch.no_grad():
+        sift.noise.rho.copy_(torch.rand_like(sift.noise.rho))
+        constants.copy_(torch.where(torch.rand_like(constants) < 0.5, -0.2, 1.2))
+    for _ in range(3):
+        defence.learner.nets.train()
+        defence.update(batch_of(flags(32, seed=0), progress=0.9), service)
+    assert constants.min() >= 0
+    assert constants.max() <= 1
+    assert ((constants > 0) & (constants < 1)).any(), "some were moved back inside"
+
+
 def test_cloak_knows_its_image_size():
     with pytest.raises(UsageError, match="Cure"):
         Cloak().setup()

@@ -87,18 +87,18 @@ class Cloak(Defence):
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy`: cross-entropy of the answer to the payload; `privacy`: λ times what is missing of the noise."""
-        sift = self.learner.nets["sift"]
-        assert isinstance(sift, _Sift)
         with self.learner.autocast():
             payload = round_to_levels(self.learner.net("sift")(batch.images, self._searches(batch)))
             accuracy = service.loss(payload, batch.labels).mean()
-        privacy = -self.lam * loudness(sift.noise.scale())
+        privacy = -self.lam * loudness(self._sift.noise.scale())
         return {"loss": accuracy + privacy, "accuracy": accuracy, "privacy": privacy}
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
         """A step of the noise; later one of the constants."""
         losses = self.losses(batch, service)
         self.learner.descend(losses["loss"], "noise" if self._searches(batch) else "constants")
+        with torch.no_grad():  # what is black or white already gets no gradient beyond
+            self._sift.constants.clamp_(0, 1)
         return {name: float(value.detach()) for name, value in losses.items()}
 
     def _searches(self, batch: Batch) -> bool:
@@ -106,4 +106,10 @@ class Cloak(Defence):
 
     def client(self) -> nn.Module:
         """What is kept, with noise, and constants."""
-        return self.learner.nets["sift"]
+        return self._sift
+
+    @property
+    def _sift(self) -> _Sift:
+        sift = self.learner.nets["sift"]
+        assert isinstance(sift, _Sift)
+        return sift

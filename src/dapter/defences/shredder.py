@@ -60,8 +60,9 @@ class Shredder(Cut):
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy`: cross-entropy of the answer, with noise; `privacy`: λ times what is missing of the noise."""
         with self.learner.autocast():
-            features = self.learner.net("noise")(self.learner.net("client")(batch.images))
-            accuracy = cross_entropy(self.learner.net("server")(features), batch.labels)
+            with torch.no_grad():
+                features = self.learner.nets["client"](batch.images)
+            accuracy = cross_entropy(self.learner.net("server")(self.learner.net("noise")(features)), batch.labels)
         privacy = -self.lam * loudness(self._noise.scale())
         return {"loss": accuracy + privacy, "accuracy": accuracy, "privacy": privacy}
 
