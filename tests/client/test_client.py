@@ -166,6 +166,23 @@ def test_it_works_with_the_reference_service(server, releases, photo, tmp_path):
     assert found[0].sent.encoding == "PNG"
 
 
+@pytest.mark.parametrize(
+    ("classes", "fine"),
+    [(("no", "yes"), True), (("yes", "no"), False), (("0", "1"), True)],
+    ids=["own", "turned", "other"],
+)
+def test_a_service_that_names_its_classes_in_another_order_is_refused(releases, photo, classes, fine):
+    with (
+        Upstream(partial(answer, classes={"Smiling": classes}, labels=True)) as upstream,
+        connect(upstream, releases) as client,
+    ):
+        if fine:
+            assert client.classify(photo.path).label in CLASSES["Smiling"]
+        else:
+            with pytest.raises(ServiceError, match=r"its order is another. Cure: "):
+                client.classify(photo.path)
+
+
 def refuse(status, error="no"):
     return Reply(f'{{"error": "{error}"}}'.encode(), status=status)
 
