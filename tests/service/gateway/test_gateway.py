@@ -268,6 +268,7 @@ def test_many_at_once(gateway, upstream):
         *((url, ()) for url in ("http://example.com", "ftp://a", "https://", "https://a?b=c", "https://u:p@a")),
         ("https://a", ("Host",)),
         ("https://a", ("content-length",)),
+        *((url, ()) for url in ("http://[::1", "http://127.0.0.1:abc", "https://..x", "https://:p@a")),
     ],
 )
 def test_a_way_that_is_not_safe_is_refused(url, headers):

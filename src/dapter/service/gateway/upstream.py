@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from dapter.errors import UsageError, need
 from dapter.service.gateway.plain import begins_image
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
+from dapter.service.rules import is_protected, read_url
 
 PASS = frozenset(
     [
@@ -75,8 +75,6 @@ SHORT_BYTES = 256
 HEADER_BYTES = 8192
 """Of the headers that pass, all together."""
 
-LOCAL = ("127.0.0.1", "::1", "localhost")
-
 
 @dataclass(frozen=True)
 class Reply:
@@ -110,16 +108,8 @@ class Upstream:
         max_bytes: int = 32 * 2**20,
     ) -> None:
         self._library: Any = need("httpx2", "gateway")
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise UsageError(f"{url} is no address of a service. Cure: like https://api.example.com")
-        if parts.scheme == "http" and parts.hostname not in LOCAL:
+        read_url(url, "gateway")
+        if not is_protected(url):
             raise UsageError(f"{url} is not protected on the way. Cure: https://")
         wrong = sorted(name for name in headers if name.lower() in NEVER)
         if wrong:
