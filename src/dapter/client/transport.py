@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from dapter.errors import ServiceError, UsageError, need
-from dapter.service.rules import connection, read_url
+from dapter.service.rules import LONGEST_S, check_counts, check_seconds, connection, read_url
 
 MODEL = "/v2/models/"
 REFUSED = (429, 503)
@@ -34,8 +34,10 @@ class Policy:
     max_bytes: int = 4 * 2**20
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.attempts < 1 or self.pause_s < 0:
-            raise UsageError(f"{self} cannot work. Cure: a timeout above 0, and at least one attempt")
+        check_seconds(timeout=self.timeout_s)
+        check_counts(attempts=self.attempts, max_bytes=self.max_bytes)
+        if not 0 <= self.pause_s <= LONGEST_S:
+            raise UsageError(f"a pause of {self.pause_s} seconds cannot work. Cure: 0 or more, at most {LONGEST_S}")
 
 
 @dataclass(frozen=True)

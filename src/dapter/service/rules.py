@@ -84,6 +84,38 @@ def connection(url: str, token: str | None) -> dict[str, Any]:
     return {"headers": headers, "follow_redirects": False, "trust_env": not is_local(url)}
 
 
+def check_port(port: int) -> None:
+    """Whether a server can listen at a port; 0 is any free one.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not 0 <= port <= 65535:
+        raise UsageError(f"{port} is no port. Cure: 1 to 65535, or 0 for any free one")
+
+
+def check_seconds(**times: float) -> None:
+    """Whether times by their names can be waited for.
+
+    Raises:
+        UsageError: one cannot.
+    """
+    for name, seconds in times.items():
+        if not 0 < seconds <= LONGEST_S:
+            raise UsageError(f"{name} is {seconds:g} seconds. Cure: {name} above 0, at most {LONGEST_S} (a day)")
+
+
+def check_counts(**counts: int) -> None:
+    """Whether limits by their names let anything pass.
+
+    Raises:
+        UsageError: one is below 1.
+    """
+    for name, count in counts.items():
+        if count < 1:
+            raise UsageError(f"{name} is {count}. Cure: 1 or more")
+
+
 def bearer(token: str | None) -> dict[str, str]:
     """The header of a token, without what surrounds it; none for none.
 

@@ -11,7 +11,7 @@ from dapter.errors import UsageError, need
 from dapter.service.gateway.plain import begins_image
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
-from dapter.service.rules import is_protected, read_url
+from dapter.service.rules import check_seconds, is_protected, read_url
 
 PASS = frozenset(
     [
@@ -96,7 +96,7 @@ class Upstream:
         max_bytes: of an answer.
 
     Raises:
-        UsageError: no such URL, or one that is not protected.
+        UsageError: no such URL, or one that is not protected; no such file; a time that cannot be waited for.
     """
 
     def __init__(
@@ -114,11 +114,12 @@ class Upstream:
         wrong = sorted(name for name in headers if name.lower() in NEVER)
         if wrong:
             raise UsageError(f"{', '.join(wrong)} cannot pass. Cure: leave it out")
+        check_seconds(timeout=timeout_s)
         self._pass = {*PASS, *(name.lower() for name in headers)}
         self._base = self._library.URL(url.rstrip("/") + "/")
         self._timeout_s, self._max_bytes = timeout_s, max_bytes
         self._client = self._library.AsyncClient(
-            verify=ssl.create_default_context(cafile=ca),
+            verify=_trust(ca),
             timeout=self._library.Timeout(timeout_s, connect=10.0),
             limits=self._library.Limits(max_connections=256, max_keepalive_connections=64),
             follow_redirects=False,
@@ -194,6 +195,18 @@ class Upstream:
         dropped = {*(name.encode() for name in DROP), *named}
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in dropped]
         return Reply(response.status_code, headers, bytes(body))
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    """Who may vouch for the service.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise UsageError(f"{ca} cannot be read ({error}). Cure: a PEM file of who vouches for the service") from error
 
 
 _UNSENT = "Nothing was sent"
