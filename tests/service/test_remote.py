@@ -152,6 +152,9 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(tmp_path, ask):
     with pytest.raises(UsageError, match="a name or a password") as refused:
         make("https://user:hunter2@service.example/v2/models/model", tmp_path, ask=ask)
     assert "hunter2" not in str(refused.value)
+    with pytest.raises(UsageError, match="a name or a password") as refused:
+        ask_v2("https://user:hunter2@service.example", images(1))
+    assert "hunter2" not in str(refused.value)
     assert not list(tmp_path.iterdir())
 
 

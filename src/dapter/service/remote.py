@@ -236,10 +236,11 @@ def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
         Unreached: there is no connection; nothing was sent.
         ServiceError, WireError: it does not answer, or cannot be understood.
     """
+    options = _connection(url)
     if "/v2/models/" not in url:
         raise UsageError(f"{url} is no model of the protocol. Cure: end it in /v2/models/NAME, or give an adapter")
     client = need("httpx2", "client")
-    with client.Client(**_connection(url), timeout=TIMEOUT) as service:
+    with client.Client(**options, timeout=TIMEOUT) as service:
         try:
             described = service.get(url).raise_for_status().json()
             name, data = _input(described, images)
