@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 
@@ -154,6 +156,30 @@ def test_what_a_camera_wrote_is_not_logged(caplog):
         for file in files:
             open_image(file)
     assert caplog.text == ""
+
+
+def test_pillow_tells_stderr_nothing_of_a_photo(tmp_path):
+    (tmp_path / "bomb.png").write_bytes(png(10_000, 9_000))
+    content = bytearray(save(Image.fromarray(PIXELS), "TIFF", dpi=(72, 72)))
+    entry = content.index(struct.pack("<HH", 282, 5))
+    content[entry + 4] = 3  # values of a tag that has one
+    (tmp_path / "tags.tiff").write_bytes(content)
+    script = """
+import sys
+from pathlib import Path
+from dapter.errors import DataError
+from dapter.imagefile import open_image
+
+for path in sys.argv[1:]:
+    try:
+        open_image(Path(path))
+    except DataError as error:
+        print(error)
+"""
+    command = [sys.executable, "-c", script, tmp_path / "bomb.png", tmp_path / "tags.tiff"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "10000 x 9000 is over" in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_photo_is_cut_to_its_centre_square_only_where_a_square_is_wanted():

@@ -116,13 +116,38 @@ def test_models_are_named(text, named):
         (["serve", "missing.safetensors"], "no file"),
         (["serve", "NET", "--token-file", "missing"], "cannot be read"),
         (["serve", "NET", "--certificate", "a.pem"], "both a certificate"),
+        (
+            ["serve", "NET", "--port", "0", "--certificate", "no.pem", "--private-key", "no.pem"],
+            "TLS cannot use no.pem",
+        ),
+        (["serve", "NET", "--port", "99999"], "99999 is no port"),
+        (["serve", "NET", "--grpc-port", "-1"], "-1 is no port"),
+        (["serve", "NET", "--max-bytes", "0"], "max_bytes is 0"),
+        (["serve", "NET", "--timeout", "-1"], "timeout is -1 seconds"),
+        (["serve", "NET", "--timeout", "inf"], "timeout is inf seconds"),
         (["service", "export-triton", "FOLDER", "x:one=NET"], "a number from 1"),
     ],
 )
 def test_wrong_use_says_what_to_do(args, reason, net, tmp_path, capsys):
     given = [each.replace("NET", str(net)).replace("FOLDER", str(tmp_path)) for each in args]
-    assert main(given) in (1, 2)
+    assert main(given) == (1 if reason == "no file" else 2)
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "reason"),
+    [
+        ("http://[::1", [], "is no URL"),
+        ("http://127.0.0.1:abc", [], "is no URL"),
+        ("http://..x", [], "is no URL"),
+        ("http://127.0.0.1:9", ["--timeout", "nan"], "timeout is nan seconds"),
+        ("http://127.0.0.1:9", ["--timeout", "1e300"], "timeout is 1e+300 seconds"),
+    ],
+)
+def test_send_that_cannot_work_says_what_to_do(url, more, reason, release, photos, tmp_path, capsys):
+    where = ["--url", url, "--release", str(release[0]), "--key", str(release[1]), "--save", str(tmp_path / "sent")]
+    assert main(["send", str(photos[0]), *where, *more]) == 2
+    assert re.search(rf"{re.escape(reason)}.*Cure: ", capsys.readouterr().err)
 
 
 def test_an_empty_token_file_does_not_open_the_door(net, tmp_path, capsys):

@@ -159,6 +159,14 @@ def test_another_number_of_classes_is_refused(data, service, tmp_path):
         train(Dapter(width=4), service, more, ONE, root=tmp_path)
 
 
+def test_the_same_classes_in_another_order_are_refused(data, service, tmp_path):
+    turned = replace(data, classes={"colour": ("blue", "red")})
+    with pytest.raises(UsageError, match=r"class 0 of colour is red to the service, blue to the data.*Cure"):
+        train(Dapter(width=4), service, turned, ONE, root=tmp_path)
+    other = replace(data, classes={"colour": ("warm", "red")})
+    train(Dapter(width=4), service, other, ONE, root=tmp_path)
+
+
 def test_losses_that_break_down_leave_no_weights(data, service, tmp_path):
     with pytest.raises(RunError, match=r"not finite.*Cure"):
         train(Dapter(width=4, learning_rate=1e30), service, data, PLAN, root=tmp_path)

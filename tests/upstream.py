@@ -57,7 +57,7 @@ class Reply:
         return f"HTTP/1.1 {self.status} Any\r\n{lines}\r\n".encode() + self.body
 
 
-def metadata(name="model", encoded=True, classes=CLASSES):
+def metadata(name="model", encoded=True, classes=CLASSES, labels=False):
     inputs = [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
     inputs += [{"name": "encoded", "datatype": "BYTES", "shape": [-1]}] if encoded else []
     outputs = [
@@ -65,6 +65,7 @@ def metadata(name="model", encoded=True, classes=CLASSES):
         for target, names in classes.items()
         for kind in ("logits", "probabilities")
     ]
+    outputs += [{"name": f"{target}.label", "datatype": "BYTES", "shape": [-1]} for target in classes if labels]
     return {"name": name, "versions": ["1"], "platform": "test", "inputs": inputs, "outputs": outputs}
 
 
@@ -79,10 +80,10 @@ def pixels_of(request):
     return found
 
 
-def answer(received, classes=CLASSES, encoded=True):
-    """What a well-behaved service answers: the share of red against blue, for every target."""
+def answer(received, classes=CLASSES, encoded=True, labels=False):
+    """What a well-behaved service answers: the share of red against blue, for every target; and its name, `labels`."""
     if not received.path.endswith("/infer"):
-        return Reply(json.dumps(metadata(received.path.split("/")[-1], encoded, classes)).encode())
+        return Reply(json.dumps(metadata(received.path.split("/")[-1], encoded, classes, labels)).encode())
     try:
         request = received.infer_request()
     except WireError as error:
@@ -93,6 +94,9 @@ def answer(received, classes=CLASSES, encoded=True):
         logits = np.resize((means[:, ::2] - 128) / 16, (len(means), len(names))).astype(np.float32)
         shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         outputs += [Tensor(f"{target}.logits", logits), Tensor(f"{target}.probabilities", shares)]
+        if labels:
+            named = np.array([name.encode() for name in names], object)[logits.argmax(axis=1)]
+            outputs.append(Tensor(f"{target}.label", named))
     wanted = {entry.name for entry in request.outputs} or {tensor.name for tensor in outputs}
     chosen = tuple(tensor for tensor in outputs if tensor.name in wanted)
     message = encode_response(Response("model", "1", chosen, request.id), request)

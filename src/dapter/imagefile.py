@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import warnings
 import zlib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dapter.errors import DataError, UsageError
 from dapter.types import check_images
 
 logging.getLogger("PIL").setLevel(logging.INFO)  # at DEBUG it writes what cameras wrote, thumbnails and all
+warnings.filterwarnings("ignore", module=r"PIL\.")  # they tell sizes and tags; what is too large is an error of ours
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")

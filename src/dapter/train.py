@@ -48,7 +48,8 @@ def train(
         preset: the preset that the settings come from, for the record.
 
     Raises:
-        UsageError: the service does not answer the data's targets, or the warm start does not fit.
+        UsageError: the service does not answer the data's targets, or numbers their classes otherwise; or the warm
+            start does not fit.
         RunError: training broke down, or the folder is damaged.
     """
     plan = plan or Plan()
@@ -143,12 +144,28 @@ def warm_start(defence: Defence, start: Run) -> None:
 def _check_targets(service: Service, data: Data) -> None:
     if data.targets and set(service.targets) != set(data.targets):
         raise UsageError(f"the service answers {service.targets}, the data has {data.targets}. Cure: name the same")
+    check_classes(service, data)
+
+
+def check_classes(service: Service, data: Data) -> None:
+    """Whether a service numbers the classes of the data's targets as the data do; it may call them by other names.
+
+    Raises:
+        UsageError: it knows more or fewer, or the same names in another order.
+    """
     for target in data.targets:
-        if len(service.classes[target]) != len(data.classes[target]):
+        theirs, ours = service.classes[target], data.classes[target]
+        if len(theirs) != len(ours):
             raise UsageError(
-                f"the service knows {len(service.classes[target])} classes of {target}, "
-                f"the data {len(data.classes[target])}. Cure: a service trained on these classes"
+                f"the service knows {len(theirs)} classes of {target}, "
+                f"the data {len(ours)}. Cure: a service trained on these classes"
             )
+        for place, (name, other) in enumerate(zip(theirs, ours, strict=True)):
+            if name != other and set(theirs) == set(ours):
+                raise UsageError(
+                    f"class {place} of {target} is {name} to the service, {other} to the data. "
+                    "Cure: a service whose outputs are in the order of the data's classes"
+                )
 
 
 @torch.no_grad()

@@ -134,6 +134,26 @@ def test_the_token_is_sent_and_not_shown(upstream, releases, photo):
         Client("http://service.example", releases.plain, releases.key, token="a-very-secret-token")
 
 
+def test_a_token_is_sent_without_what_surrounds_it(upstream, releases, photo):
+    with connect(upstream, releases, token=" a-very-secret-token\n") as client:
+        client.classify(photo.path)
+    assert {each.headers["authorization"] for each in upstream.requests} == {"Bearer a-very-secret-token"}
+
+
+@pytest.mark.parametrize("token", ["sek\nret", "sek\0ret", "sekr\u00e9t", "\u200bsekret"])
+def test_a_token_that_no_header_holds_is_refused_and_not_repeated(upstream, releases, token):
+    with pytest.raises(UsageError, match=r"characters that cannot be sent.*Cure: ") as refused:
+        connect(upstream, releases, token=token)
+    assert "sek" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://user:hunter2@127.0.0.1", "https://:hunter2@a", "https://user:hun/hunter2@a"])
+def test_a_password_in_the_url_is_refused_and_not_repeated(releases, url):
+    with pytest.raises(UsageError, match="Cure: ") as refused:
+        Client(url, releases.plain, releases.key)
+    assert "hunter2" not in str(refused.value)
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_token_to_this_machine_goes_through_no_proxy(upstream, releases, photo, monkeypatch, kind):
     with Upstream() as proxy:
@@ -164,6 +184,23 @@ def test_it_works_with_the_reference_service(server, releases, photo, tmp_path):
         found = client.classify_all([np.full((32, 32, 3), colour, np.uint8) for colour in [(255, 0, 0), (0, 0, 255)]])
     assert [each.label for each in found] == ["red", "blue"]
     assert found[0].sent.encoding == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("classes", "fine"),
+    [(("no", "yes"), True), (("yes", "no"), False), (("0", "1"), True)],
+    ids=["own", "turned", "other"],
+)
+def test_a_service_that_names_its_classes_in_another_order_is_refused(releases, photo, classes, fine):
+    with (
+        Upstream(partial(answer, classes={"Smiling": classes}, labels=True)) as upstream,
+        connect(upstream, releases) as client,
+    ):
+        if fine:
+            assert client.classify(photo.path).label in CLASSES["Smiling"]
+        else:
+            with pytest.raises(ServiceError, match=r"its order is another. Cure: "):
+                client.classify(photo.path)
 
 
 def refuse(status, error="no"):
@@ -351,7 +388,14 @@ def test_settings_that_cannot_work(upstream, releases, settings, reason):
         connect(upstream, releases, **{**settings, **({"policy": Policy(timeout_s=0)} if "policy" in settings else {})})
 
 
-@pytest.mark.parametrize("url", ["", "service.example", "ftp://service.example", "http://", "http://host/?a=b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "service.example", "ftp://service.example", "http://", "http://host/?a=b", "http://host?", "http://[::1"),
+        *("http://127.0.0.1:abc", "http://127.0.0.1:99999", "http://127.0.0.1:0", "http://..x", "http://a b"),
+        *("http://a\x1b", f"http://{'a' * 70}.example", "http://\u2603.example"),
+    ],
+)
 def test_a_url_that_is_none(releases, url):
     with pytest.raises(UsageError, match="is no URL"):
         Client(url, releases.plain, releases.key)

@@ -195,6 +195,17 @@ def test_the_client_gets_the_same_answer_for_a_few_bytes(release, upstream):
     assert np.array_equal(first, few.sent.payload)
 
 
+def test_a_service_behind_the_door_that_names_its_classes_in_another_order_is_refused(release, upstream):
+    upstream.answer = partial(answer, classes={"Smiling": ("yes", "no")}, labels=True)
+    published = Published(*verify_release(release.stamps, release.key).stamps())
+    with (
+        serving(Door(published, upstream.url)) as url,
+        Client(url, release.stamps, release.key, packed=True, policy=QUICK) as client,
+        pytest.raises(ServiceError, match="its order is another"),
+    ):
+        client.classify(np.zeros((40, 50, 3), np.uint8))
+
+
 def test_packing_needs_published_stamps_of_this_size(release, upstream):
     with pytest.raises(UsageError, match="no stamps"):
         Client(upstream.url, release.plain, release.key, packed=True)

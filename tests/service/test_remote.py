@@ -6,7 +6,7 @@ import pytest
 
 import black_box
 from dapter.errors import ServiceError, UsageError
-from dapter.service.remote import JOURNAL, TOKEN, Remote, find_adapter, to_probabilities
+from dapter.service.remote import JOURNAL, TOKEN, Remote, ask_v2, find_adapter, to_probabilities
 from upstream import Reply, Upstream, answer, metadata
 
 NAMES = ("red", "blue")
@@ -110,6 +110,59 @@ def test_images_do_not_leave_for_an_input_of_features(tmp_path):
         with pytest.raises(UsageError, match="no input takes images"):
             make(f"{upstream.url}/v2/models/model", tmp_path).answer(images(2))
         assert not any(each.body for each in upstream.requests)
+
+
+def test_a_connection_that_is_refused_spends_nothing(tmp_path):
+    with Upstream() as upstream:
+        url = f"{upstream.url}/v2/models/model"
+    remote = make(url, tmp_path, limit=2)
+    with pytest.raises(ServiceError, match="0 of 2 queries"):
+        remote.answer(images(2))
+    assert make(url, tmp_path).used == 0
+
+
+def test_a_model_that_takes_no_images_spends_nothing(tmp_path):
+    with Upstream(lambda received: Reply(json.dumps({**metadata(), "inputs": []}).encode())) as upstream:
+        remote = make(f"{upstream.url}/v2/models/model", tmp_path)
+        with pytest.raises(UsageError, match="no input takes images"):
+            remote.answer(images(2))
+    assert remote.used == 0
+
+
+@pytest.mark.parametrize("token", [None, "a-very-secret-token"])
+def test_originals_and_tokens_do_not_travel_unprotected(tmp_path, monkeypatch, token):
+    if token:
+        monkeypatch.setenv(TOKEN, token)
+    with pytest.raises(UsageError, match="not protected"):
+        make("http://service.example/v2/models/model", tmp_path)
+    with pytest.raises(UsageError, match="not protected"):
+        ask_v2("http://service.example/v2/models/model", images(1))
+
+
+def test_what_goes_to_this_machine_goes_through_no_proxy(tmp_path, monkeypatch):
+    with Upstream() as proxy, Upstream() as upstream:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        make(f"{upstream.url}/v2/models/model", tmp_path).answer(images(2))
+    assert proxy.received == b""
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("ask", [None, black_box.ask])
+def test_a_password_in_the_url_is_refused_and_not_repeated(tmp_path, ask):
+    with pytest.raises(UsageError, match="a name or a password") as refused:
+        make("https://user:hunter2@service.example/v2/models/model", tmp_path, ask=ask)
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(UsageError, match="a name or a password") as refused:
+        ask_v2("https://user:hunter2@service.example", images(1))
+    assert "hunter2" not in str(refused.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_token_that_no_header_holds_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv(TOKEN, "sekr\net")
+    with pytest.raises(UsageError, match="characters that cannot be sent") as refused:
+        make("http://127.0.0.1:9/v2/models/model", tmp_path)
+    assert "sekr" not in str(refused.value)
 
 
 def test_what_cannot_be_asked_is_refused(tmp_path):

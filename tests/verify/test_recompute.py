@@ -95,6 +95,15 @@ def test_a_leak_that_is_larger_than_claimed_is_contradicted(honest, pair, data, 
     assert verdicts(again(forged, data, service, tmp_path))["image, leak (colour)"] == "contradicted"
 
 
+def test_data_whose_classes_are_in_another_order_check_no_claim(honest, data, service, tmp_path):
+    turned = dataclasses.replace(data, classes={"colour": ("blue", "red")})
+    found = [
+        each for each in again(honest, turned, service, tmp_path) if each.what == "accuracy of the answer (colour)"
+    ]
+    assert [each.verdict for each in found] == ["could not check"]
+    assert "class 0 of colour is red to the service" in found[0].reason
+
+
 def test_without_a_service_no_claim_can_be_checked(honest, data, tmp_path):
     found = verdicts(again(honest, data, None, tmp_path))
     assert found["accuracy of the answer (colour)"] == "could not check"

@@ -24,6 +24,9 @@ from dapter.service.wire import (
 from dapter.service.wire_json import read_json
 
 ENCODED, IMAGE = "encoded", "image"
+ROUNDING = 1e-6
+"""By how much the class that a service names may fall short of the likeliest."""
+
 Flow = Generator[Call, Reply, list[Classification]]
 
 
@@ -42,6 +45,8 @@ class Exchange:
         self._budget: float | None = manifest["budget_bits"]
         self._batch = batch
         self._input = ""
+        self._named: list[str] = []
+        """The targets whose likeliest class the service also names."""
 
     def ask(self, payloads: Sequence[Protected]) -> Flow:
         """The calls to make, in turn; gives the answers to the payloads.
@@ -73,6 +78,7 @@ class Exchange:
                 there = ", ".join(map(str, outputs))[:200]
                 cure = "Cure: the service that the release was made for"
                 raise ServiceError(f"the model does not answer {target} ({len(classes)} classes), but {there}. {cure}")
+        self._named = [target for target in self._targets if _label_of(target) in outputs]
         if inputs.get(ENCODED) == BYTES:
             return ENCODED
         if inputs.get(IMAGE) == "UINT8":
@@ -92,7 +98,8 @@ class Exchange:
             data[:] = [each.file for each in payloads]
         else:
             data = np.stack([each.payload for each in payloads])
-        outputs = tuple(Output(_output(target), binary=True) for target in self._targets)
+        names = [*map(_output, self._targets), *map(_label_of, self._named)]
+        outputs = tuple(Output(name, binary=True) for name in names)
         return encode_request(Request((Tensor(self._input, data),), outputs))
 
     def _read(self, reply: Reply, payloads: Sequence[Protected], size: int, seconds: float) -> list[Classification]:
@@ -101,6 +108,8 @@ class Exchange:
             target: _check(response.output(_output(target)), (len(payloads), len(classes)))
             for target, classes in self._targets.items()
         }
+        for target in self._named:
+            _check_names(tables[target], response.output(_label_of(target)), self._targets[target], target)
         return [
             Classification(
                 {target: _label(table[place], self._targets[target]) for target, table in tables.items()},
@@ -126,6 +135,28 @@ class Exchange:
 
 def _output(target: str) -> str:
     return f"{target}.probabilities"
+
+
+def _label_of(target: str) -> str:
+    return f"{target}.label"
+
+
+def _check_names(table: np.ndarray, named: np.ndarray, classes: Sequence[str], target: str) -> None:
+    """Whether the classes that the service names are the likeliest ones; names that the release does not know pass.
+
+    Raises:
+        ServiceError: they are not, so that its classes are in another order than the release's.
+    """
+    names = [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in named.ravel().tolist()]
+    if len(names) != len(table):
+        raise ServiceError(f"the service names {len(names)} classes for {len(table)} photos. Cure: report it")
+    for shares, name in zip(table, names, strict=True):
+        if name in classes and shares[classes.index(name)] < shares.max() - ROUNDING:
+            said = classes[int(shares.argmax())]
+            raise ServiceError(
+                f"the service says {name}, but in the order of the release's classes its {target} is {said}: its order "
+                "is another. Cure: the service that the release was made for"
+            )
 
 
 def _check(table: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

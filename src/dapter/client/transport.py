@@ -1,14 +1,13 @@
 """HTTP for the client: bounded time, bounded answers, and attempts repeated only where nothing was done yet."""
 
 import asyncio
-import ipaddress
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from dapter.errors import ServiceError, UsageError, need
+from dapter.service.rules import LONGEST_S, check_counts, check_seconds, connection, read_url
 
 MODEL = "/v2/models/"
 REFUSED = (429, 503)
@@ -35,8 +34,10 @@ class Policy:
     max_bytes: int = 4 * 2**20
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.attempts < 1 or self.pause_s < 0:
-            raise UsageError(f"{self} cannot work. Cure: a timeout above 0, and at least one attempt")
+        check_seconds(timeout=self.timeout_s)
+        check_counts(attempts=self.attempts, max_bytes=self.max_bytes)
+        if not 0 <= self.pause_s <= LONGEST_S:
+            raise UsageError(f"a pause of {self.pause_s} seconds cannot work. Cure: 0 or more, at most {LONGEST_S}")
 
 
 @dataclass(frozen=True)
@@ -61,18 +62,10 @@ class Reply:
 class _Base:
     def __init__(self, url: str, token: str | None, policy: Policy) -> None:
         self.url = model_url(url)
-        if token and urlsplit(self.url).scheme != "https" and not _is_local(self.url):
-            raise UsageError("a token is not sent without TLS. Cure: an https URL")
         self._policy = policy
         self._httpx: Any = need("httpx2", "client")
-        headers = {"User-Agent": "dapter", "Accept-Encoding": "identity"}
-        headers |= {"Authorization": f"Bearer {token}"} if token else {}
-        self._options = {
-            "headers": headers,
-            "timeout": policy.timeout_s,
-            "follow_redirects": False,
-            "trust_env": not _is_local(self.url),  # a proxy would carry the token off this machine, in the clear
-        }
+        self._options = {**connection(self.url, token), "timeout": policy.timeout_s}
+        self._options["headers"] |= {"User-Agent": "dapter", "Accept-Encoding": "identity"}
 
     def _arguments(self, call: Call) -> dict[str, Any]:
         body = {"content": call.body} if call.body else {}
@@ -217,16 +210,6 @@ def model_url(url: str) -> str:
     Raises:
         UsageError: it is none.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-        raise UsageError(f"{url} is no URL of a service. Cure: https://host or https://host/v2/models/NAME")
+    parts = read_url(url)
     plain = url.rstrip("/")
     return plain if MODEL in parts.path else f"{plain}{MODEL}model"
-
-
-def _is_local(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -8,9 +8,10 @@ from typing import Any
 from dapter.audit import audit
 from dapter.data import Data
 from dapter.defences import Defence
-from dapter.errors import CheckFailed
+from dapter.errors import CheckFailed, UsageError
 from dapter.evaluate import measure
 from dapter.service.classifier import Service
+from dapter.train import check_classes
 from dapter.types import Measurement
 from dapter.verify import Release
 from dapter.verify.claims import LEAK
@@ -69,6 +70,10 @@ def _unfit(release: Release, data: Data, service: Service | None) -> str:
         return "the service that was given is not the one of the release"
     if set(data.targets) != set(service.targets):
         return f"the data has the targets {', '.join(data.targets)}, the service answers {', '.join(service.targets)}"
+    try:
+        check_classes(service, data)
+    except UsageError as error:
+        return str(error)
     return ""
 
 

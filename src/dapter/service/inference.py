@@ -19,6 +19,7 @@ from dapter.imagefile import open_image
 from dapter.service.batching import Answers, Batcher
 from dapter.service.metering import Meters
 from dapter.service.refused import Refused
+from dapter.service.rules import check_counts, check_seconds
 from dapter.service.wire import Request, Response, Tensor
 from dapter.types import check_images
 
@@ -80,6 +81,10 @@ class Limits:
     timeout_s: float = 30.0
     max_requests: int = 32
     max_batch: int = 32
+
+    def __post_init__(self) -> None:
+        check_counts(**{name: value for name, value in vars(self).items() if name != "timeout_s"})
+        check_seconds(timeout=self.timeout_s)
 
 
 class Inference:

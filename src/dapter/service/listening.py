@@ -6,14 +6,17 @@ import socket
 from typing import Any
 
 from dapter.errors import ServiceError, need
+from dapter.service.rules import check_port
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket for uvicorn.
 
     Raises:
-        ServiceError: the port is taken.
+        UsageError: no such port.
+        ServiceError: it is taken, or no such host.
     """
+    check_port(port)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with contextlib.ExitStack() as stack:
@@ -23,7 +26,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.bind(address)
             stack.pop_all()
             return listener
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise ServiceError(f"cannot listen at {host}:{port} ({error}). Cure: choose another port") from error
 
 

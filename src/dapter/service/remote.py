@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from dapter.errors import ServiceError, UsageError, need
 from dapter.features import pack
 from dapter.imagefile import encode
 from dapter.runs import Run
+from dapter.service.rules import connection, is_protected, read_url, split_url
 from dapter.service.tensors import BYTES
 from dapter.service.wire import LENGTH_HEADER, Output, Request, Tensor, decode_response, encode_request, read_length
 
@@ -36,6 +36,10 @@ TOKEN = "DAPTER_SERVICE_TOKEN"  # noqa: S105 (the name of an environment variabl
 ATTEMPTS = 3
 TIMEOUT = 60.0
 """Seconds that an answer may take."""
+
+
+class Unreached(ServiceError):
+    """There is no connection to the service; nothing was sent."""
 
 
 @dataclass
@@ -70,9 +74,11 @@ class Remote:
     def __post_init__(self) -> None:
         if self.limit < 1 or len(self.classes) < 2:
             raise UsageError("a service behind a URL needs --query-limit, and at least two classes. Cure: give them")
+        if self.ask is None:
+            _connection(self.url)
         manifest = {
             "kind": "api",
-            "name": urlsplit(self.url).hostname or "api",
+            "name": split_url(self.url).hostname or "api",
             "settings": {"url": self.url, "target": self.target, "classes": list(self.classes)},
         }
         self.run = Run.open(self.root, f"api-{manifest['name']}-{self.target}", manifest)
@@ -123,13 +129,14 @@ class Remote:
         for attempt in range(ATTEMPTS):
             if self.used + len(images) > self.limit:
                 raise UsageError(f"the limit is reached by repeated attempts: {self.cost}. Cure: --query-limit")
-            self._write({"sent": len(images)})
-            self.used += len(images)
+            self._count(len(images))
             try:
                 found = ask(self.url, images)
-            except UsageError:
-                raise
             except Exception as error:  # an adapter may raise anything
+                if self.ask is None and isinstance(error, UsageError | Unreached):
+                    self._count(-len(images))  # nothing was sent
+                if isinstance(error, UsageError):
+                    raise
                 if attempt == ATTEMPTS - 1:
                     cure = "Cure: check URL and token; the same command goes on where it was"
                     raise ServiceError(f"{self.url} gives no answer ({error}). {self.cost}. {cure}") from error
@@ -137,6 +144,10 @@ class Remote:
             else:
                 return to_probabilities(found, len(images), self.classes)
         raise AssertionError
+
+    def _count(self, images: int) -> None:
+        self._write({"sent": images})
+        self.used += images
 
     def _keep(self, names: Sequence[str], answers: np.ndarray) -> None:
         for name, answer in zip(names, answers, strict=True):
@@ -220,21 +231,37 @@ def ask_v2(url: str, images: np.ndarray) -> np.ndarray:
     probabilities are preferred, then logits.
 
     Raises:
-        UsageError: the URL is not that of a model, or the model does not take such payloads; nothing was sent.
+        UsageError: the URL is not that of a model, others can read along on the way to it, or the model does not take
+            such payloads; nothing was sent.
+        Unreached: there is no connection; nothing was sent.
         ServiceError, WireError: it does not answer, or cannot be understood.
     """
+    options = _connection(url)
     if "/v2/models/" not in url:
         raise UsageError(f"{url} is no model of the protocol. Cure: end it in /v2/models/NAME, or give an adapter")
     client = need("httpx2", "client")
-    token = os.environ.get(TOKEN)
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    with client.Client(headers=headers, timeout=TIMEOUT) as connection:
-        described = connection.get(url).raise_for_status().json()
-        name, data = _input(described, images)
-        output = _output(described)
-        message = encode_request(Request((Tensor(name, data),), (Output(output, binary=True),)))
-        reply = connection.post(f"{url}/infer", content=message.body, headers=message.headers).raise_for_status()
+    with client.Client(**options, timeout=TIMEOUT) as service:
+        try:
+            described = service.get(url).raise_for_status().json()
+            name, data = _input(described, images)
+            output = _output(described)
+            message = encode_request(Request((Tensor(name, data),), (Output(output, binary=True),)))
+            reply = service.post(f"{url}/infer", content=message.body, headers=message.headers).raise_for_status()
+        except (client.ConnectError, client.ConnectTimeout) as error:
+            raise Unreached(f"no connection: {error}") from error
     return decode_response(reply.content, read_length(reply.headers.get(LENGTH_HEADER))).output(output)
+
+
+def _connection(url: str) -> dict[str, Any]:
+    """How to connect.
+
+    Raises:
+        UsageError: originals, or the token, cannot be sent there.
+    """
+    read_url(url)
+    if not is_protected(url):
+        raise UsageError(f"{url} is not protected on the way, and originals are sent. Cure: https://")
+    return connection(url, os.environ.get(TOKEN))
 
 
 def _input(described: Any, images: np.ndarray) -> tuple[str, np.ndarray]:

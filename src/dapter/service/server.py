@@ -18,6 +18,7 @@ from dapter.errors import ServiceError, UsageError, need
 from dapter.service.inference import Inference, Limits, Model
 from dapter.service.listening import configure, listen
 from dapter.service.metering import Meters
+from dapter.service.rules import check_port
 
 LOG = logging.getLogger("dapter.serve")
 
@@ -45,6 +46,8 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        check_port(self.port)
+        check_port(self.grpc_port or 0)
         if (self.certificate is None) != (self.private_key is None):
             raise UsageError("TLS needs both a certificate and its private key. Cure: give both, or none")
         if any(len(token) < 16 for token in self.tokens):
@@ -76,6 +79,7 @@ class Server:
             say: told where the server listens, once it does.
 
         Raises:
+            UsageError: the TLS files cannot be read.
             ServiceError: a port is taken.
         """
 
@@ -155,6 +159,11 @@ async def _http(settings: Settings, inference: Inference) -> Any:
         ssl_keyfile=settings.private_key,
         timeout_graceful_shutdown=max(1, round(settings.grace_s)),
     )
+    try:
+        config.load()
+    except OSError as error:
+        files = f"{settings.certificate} and {settings.private_key}"
+        raise UsageError(f"TLS cannot use {files} ({error}). Cure: a certificate and its key, PEM files") from error
     listener = listen(settings.host, settings.port)
     server = Quiet(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from dapter.client.protect import Protector
-from dapter.errors import CheckFailed, UsageError
+from dapter.errors import CheckFailed, ServiceError, UsageError
 from dapter.runner import Converter
 from dapter.service.gateway.app import Limits
 from dapter.service.gateway.running import Settings, open_gateway, serving
 from dapter.service.gateway.upstream import Upstream as Way
+from dapter.service.listening import listen
 from dapter.service.wire import LENGTH_HEADER, Request, Tensor, decode_response, encode_request
 from originals import Original, form, image_in
 from releases.make import keys, make_release
@@ -268,11 +269,38 @@ def test_many_at_once(gateway, upstream):
         *((url, ()) for url in ("http://example.com", "ftp://a", "https://", "https://a?b=c", "https://u:p@a")),
         ("https://a", ("Host",)),
         ("https://a", ("content-length",)),
+        *((url, ()) for url in ("http://[::1", "http://127.0.0.1:abc", "https://..x", "https://:p@a")),
     ],
 )
 def test_a_way_that_is_not_safe_is_refused(url, headers):
     with pytest.raises(UsageError, match="Cure"):
         Way(url, headers)
+
+
+def test_a_file_of_who_vouches_that_cannot_be_read_is_refused(tmp_path):
+    (tmp_path / "empty.pem").write_text("nothing")
+    for name in ("missing.pem", "empty.pem"):
+        with pytest.raises(UsageError, match=rf"{name} cannot be read.*Cure"):
+            Way("https://a", ca=tmp_path / name)
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), 0, -1])
+def test_times_that_cannot_be_waited_for_are_refused(seconds):
+    with pytest.raises(UsageError, match=r"timeout is .* seconds.*Cure"):
+        Way("https://a", timeout_s=seconds)
+    with pytest.raises(UsageError, match=r"body_seconds is .* seconds.*Cure"):
+        Limits(body_s=seconds)
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_is_none_is_refused(port):
+    with pytest.raises(UsageError, match=f"{port} is no port.*Cure"):
+        listen("127.0.0.1", port)
+
+
+def test_a_host_that_is_none_is_refused():
+    with pytest.raises(ServiceError, match="cannot listen"):
+        listen("..x", 0)
 
 
 def certificate(folder):

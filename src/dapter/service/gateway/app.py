@@ -14,6 +14,7 @@ from dapter.service.gateway.json_body import Path
 from dapter.service.gateway.rewrite import METHODS, Incoming, Outgoing, rewrite
 from dapter.service.gateway.upstream import Reply, Upstream
 from dapter.service.refused import Refused
+from dapter.service.rules import check_counts, check_seconds
 from dapter.service.wire import LENGTH_HEADER
 
 LOG = logging.getLogger("dapter.gateway")
@@ -36,6 +37,10 @@ class Limits:
     body_s: float = 30.0
     requests: int = 64
     workers: int = 2
+
+    def __post_init__(self) -> None:
+        check_counts(body_bytes=self.body_bytes, requests=self.requests, workers=self.workers)
+        check_seconds(body_seconds=self.body_s)
 
 
 class Gone(Exception):

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from dapter.errors import UsageError, need
 from dapter.service.gateway.plain import begins_image
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
+from dapter.service.rules import check_seconds, is_protected, read_url
 
 PASS = frozenset(
     [
@@ -75,8 +75,6 @@ SHORT_BYTES = 256
 HEADER_BYTES = 8192
 """Of the headers that pass, all together."""
 
-LOCAL = ("127.0.0.1", "::1", "localhost")
-
 
 @dataclass(frozen=True)
 class Reply:
@@ -98,7 +96,7 @@ class Upstream:
         max_bytes: of an answer.
 
     Raises:
-        UsageError: no such URL, or one that is not protected.
+        UsageError: no such URL, or one that is not protected; no such file; a time that cannot be waited for.
     """
 
     def __init__(
@@ -110,25 +108,18 @@ class Upstream:
         max_bytes: int = 32 * 2**20,
     ) -> None:
         self._library: Any = need("httpx2", "gateway")
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise UsageError(f"{url} is no address of a service. Cure: like https://api.example.com")
-        if parts.scheme == "http" and parts.hostname not in LOCAL:
+        read_url(url, "gateway")
+        if not is_protected(url):
             raise UsageError(f"{url} is not protected on the way. Cure: https://")
         wrong = sorted(name for name in headers if name.lower() in NEVER)
         if wrong:
             raise UsageError(f"{', '.join(wrong)} cannot pass. Cure: leave it out")
+        check_seconds(timeout=timeout_s)
         self._pass = {*PASS, *(name.lower() for name in headers)}
         self._base = self._library.URL(url.rstrip("/") + "/")
         self._timeout_s, self._max_bytes = timeout_s, max_bytes
         self._client = self._library.AsyncClient(
-            verify=ssl.create_default_context(cafile=ca),
+            verify=_trust(ca),
             timeout=self._library.Timeout(timeout_s, connect=10.0),
             limits=self._library.Limits(max_connections=256, max_keepalive_connections=64),
             follow_redirects=False,
@@ -204,6 +195,18 @@ class Upstream:
         dropped = {*(name.encode() for name in DROP), *named}
         headers = [(name, value) for name, value in response.headers.raw if name.lower() not in dropped]
         return Reply(response.status_code, headers, bytes(body))
+
+
+def _trust(ca: Path | None) -> ssl.SSLContext:
+    """Who may vouch for the service.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise UsageError(f"{ca} cannot be read ({error}). Cure: a PEM file of who vouches for the service") from error
 
 
 _UNSENT = "Nothing was sent"
