@@ -106,6 +106,17 @@ def test_of_failed_rows_only_the_numbers_are_written(tmp_path):
     assert metadata == {FAILED: b"[1, 2]"}
 
 
+def test_a_damaged_file_stops_no_other(tmp_path):
+    for name in ("a", "c"):
+        save(tmp_path / "in" / f"{name}.parquet", [photograph(0)])
+    (tmp_path / "in" / "b.parquet").write_bytes(b"no table")
+    done = convert_parquet(invert, tmp_path / "in", tmp_path / "out")
+    assert len(done.written) == 2
+    ((path, reason),) = done.failed
+    assert path == tmp_path / "in" / "b.parquet"
+    assert "not a Parquet file" in reason
+
+
 def test_a_row_that_kills_its_worker_costs_its_row_group(tmp_path):
     save(tmp_path / "a.parquet", [photograph(seed, FATAL if seed == 4 else 8) for seed in range(9)])
     done = convert_parquet(invert, tmp_path / "a.parquet", tmp_path / "out", workers=2)

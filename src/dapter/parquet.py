@@ -46,6 +46,7 @@ def convert_parquet(
     """Convert the images of one Parquet file, or of all below a folder. Repeated, it does what is left to do.
 
     A row whose image cannot be converted is left out and named; a row group none of whose rows could be is not written.
+    A file of a folder that is no Parquet file is named, and the rest goes on.
 
     Args:
         protect: the converter; for several workers, or Ray, one that can be pickled.
@@ -58,7 +59,7 @@ def convert_parquet(
 
     Raises:
         UsageError: no source, no such column, a column of another type, or places that cannot work.
-        DataError: a file is no Parquet file.
+        DataError: the one file is no Parquet file.
         MissingExtra: pyarrow is not installed.
     """
     source, destination = Path(source), Path(destination)
@@ -70,7 +71,14 @@ def convert_parquet(
     top = source if source.is_dir() else source.parent
     jobs, kept = [], []
     for file in files:
-        for job in _plan(file, destination / file.relative_to(top), column, keep):
+        try:
+            plan = _plan(file, destination / file.relative_to(top), column, keep)
+        except DataError as error:
+            if file == source:
+                raise
+            failed.append((file, str(error)))
+            continue
+        for job in plan:
             if os.path.lexists(job[2]):
                 kept.append(job[2])
                 failed += _named(job, _left_out(job[2]))
@@ -102,8 +110,9 @@ def _plan(file: Path, target: Path, column: str, keep: Sequence[str]) -> list[Jo
     Raises:
         UsageError, DataError: as `convert_parquet`.
     """
+    reader = _pq()
     try:
-        opened = _pq().ParquetFile(file)
+        opened = reader.ParquetFile(file)
     except Exception as error:  # a damaged file makes the reader raise almost anything
         raise DataError(f"{file}: not a Parquet file that can be read ({error}). Cure: replace or remove it") from error
     with opened:
