@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -113,6 +113,8 @@ def build_release(
 def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
     """The lines about the converter of a run: its evaluation's, then what the audits add to them.
 
+    Of the command that measured a line only program and verb are kept: the rest holds paths of the provider's machine.
+
     Raises:
         RunError: it was not measured.
         UsageError: an audit says nothing of it.
@@ -132,7 +134,15 @@ def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
         if not matching:
             raise UsageError(f"{path} says nothing of the converter in {run.path}. Cure: audit this run")
         lines += [line for line in matching if line.attack or _about(line) not in known]
-    return list({line.to_json(): line for line in lines}.values())
+    public = [replace(line, source=_program(line.source)) for line in lines]
+    return list({line.to_json(): line for line in public}.values())
+
+
+def _program(command: str) -> str:
+    """`dapter train` of `dapter train --out /home/me/runs`; of another program the name of its file."""
+    program, *rest = [word for word in command.split() if word != "python"] or [""]
+    verb = rest[0] if program == "dapter" and rest and rest[0].isalpha() else ""
+    return f"{Path(program).name} {verb}".strip()
 
 
 def _about(line: Measurement) -> tuple[str, str, str | None]:
