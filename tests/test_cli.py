@@ -13,6 +13,7 @@ from dapter.runs import Run
 
 SMALL = ["--data", "faces", "--n", "240", "--size", "32", "--preset", "tiny", "--epochs", "1"]
 AUDIT = ["--service", "SERVICE", *SMALL[:6], "--secrets", "Eyeglasses"]
+BUILD = ["release", "build", "nowhere", "--out", "new", "--service", "no", "--key", "no.key"]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +130,16 @@ def test_a_report_of_several_runs(trained, tmp_path):
         (["service", "train", "--data", "nothing"], 2, "no data named 'nothing'"),
         (["service", "train", "--data", "cifar10"], 2, "Its settings: root"),
         (["audit", "--service", "x.safetensors"], 2, "nothing to attack"),
+        (["convert", "nowhere", "a.png", "b.png", "--workers", "-3"], 2, "--workers -3 can do nothing. Cure"),
+        (["convert", "nowhere", "a.png", "b.png", "--workers", "0"], 2, "--workers 0 can do nothing. Cure"),
+        (["train", "--epochs", "0"], 2, "--epochs 0 can do nothing. Cure"),
+        (["train", "--batch-size", "-1"], 2, "--batch-size -1 can do nothing. Cure"),
+        (["service", "train", "--width", "0"], 2, "--width 0 can do nothing. Cure"),
+        (["audit", "nowhere", "--service", "no", "--seeds", "-1"], 2, "--seeds -1 can do nothing. Cure"),
+        (["audit", "nowhere", "--service", "no", "--workers", "0"], 2, "--workers 0 can do nothing. Cure"),
+        ([*BUILD, "--version", "1"], 2, "'1' cannot be the version of a release. Cure: three numbers"),
+        ([*BUILD, "--name", "a/b"], 2, "'a/b' cannot be the name of a release. Cure"),
+        ([*BUILD, "--licence", ""], 2, "'' cannot be the licence of a release. Cure"),
     ],
 )
 def test_wrong_use_says_what_to_do(args, code, message, capsys):

@@ -18,7 +18,7 @@ from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.export_cli import Export
 from dapter.gateway_cli import Gateway
-from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
+from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions, check_counts
 from dapter.release_cli import Release
 from dapter.serving_cli import Door, ExportTriton, Send, Serve
 from dapter.study_cli import Study
@@ -108,6 +108,7 @@ class Convert:
         Raises:
             CheckFailed: an image could not be converted; nothing was written for it.
         """
+        check_counts(workers=self.workers)
         from dapter.convert import convert_files
         from dapter.parquet import convert_parquet
         from dapter.train import load_defence

@@ -23,8 +23,16 @@ from dapter.verify import Findings
 from dapter.verify.claims import claims_of
 from dapter.verify.limits import STAMPS
 from dapter.verify.manifest import FORMAT
+from dapter.verify.schema import faults, load
 
 OWN_LICENCE = "Apache-2.0"
+WELL_FORMED = {
+    "version": "three numbers, as in 1.0.0",
+    "name": "at most 64 letters, digits, and . _ + - after the first",
+    "licence": "an SPDX expression, as Apache-2.0",
+}
+"""What the terms of a release look like."""
+
 RUNNER = ("convert.py", "requirements.txt")
 
 
@@ -37,12 +45,22 @@ class Terms:
         name: by default the data and the targets.
         licence: SPDX expression of the converter's licence.
         licence_file: its text; None: that of dapter, which must then be the licence.
+
+    Raises:
+        UsageError: one that no release may have.
     """
 
     version: str = "1.0.0"
     name: str | None = None
     licence: str = OWN_LICENCE
     licence_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        schema = load("release-1")["properties"]
+        for field, form in WELL_FORMED.items():
+            value = getattr(self, field)
+            if value is not None and faults(value, schema[field]):
+                raise UsageError(f"{value!r} cannot be the {field} of a release. Cure: {form}")
 
     def text(self) -> bytes:
         """The licence's text.
