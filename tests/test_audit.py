@@ -212,6 +212,7 @@ def test_what_cannot_be_audited_is_refused(secret_data, service, data, trained, 
     for message, wrong in {
         "something to attack": {"subjects": ()},
         "a seed": {"seeds": 0},
+        "1 seed or more": {"seeds": -1},
         "not trained": {"subjects": ("dapter",)},
         "no networks yet": {"subjects": (build_defence("dapter", {}),)},
         "another service or data set": {"subjects": (trained,)},

@@ -1,5 +1,9 @@
 """The command line as a user meets it: exit codes, messages, and the whole way once."""
 
+import errno
+import os
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +12,8 @@ from dapter.cli import main
 from dapter.runs import Run
 
 SMALL = ["--data", "faces", "--n", "240", "--size", "32", "--preset", "tiny", "--epochs", "1"]
+AUDIT = ["--service", "SERVICE", *SMALL[:6], "--secrets", "Eyeglasses"]
+BUILD = ["release", "build", "nowhere", "--out", "new", "--service", "no", "--key", "no.key"]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,43 @@ def test_converting_goes_past_a_bad_file_and_says_so(trained, tmp_path, capsys):
     assert "1 images could not be converted" in said.err
 
 
+def test_a_full_disk_is_said_and_every_failed_file_named(trained, tmp_path, capsys, monkeypatch):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)).save(photos / name)
+
+    def full(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert main(["convert", str(trained[1]), str(photos), str(tmp_path / "out"), "--workers", "1"]) == 1
+    said = capsys.readouterr()
+    assert said.out.count("not converted: ") == 2
+    assert "0 written, 0 kept, 2 failed" in said.out
+    assert re.search(r"No space left.*failures\.jsonl.*Cure", said.err)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["service", "train", *SMALL, "--out", "FILE"],
+        ["train", "--service", "SERVICE", *SMALL, "--out", "FILE/runs"],
+        ["audit", "RUN", *AUDIT, "--export-payloads", "FILE/payloads", "--out", "FOLDER"],
+        ["report", "RUN", "--out", "."],
+        ["report", "RUN", "--out", "FOLDER"],
+        ["report", "RUN", "--out", "FILE/report.html"],
+    ],
+)
+def test_what_cannot_be_written_is_said(trained, args, tmp_path, capsys):
+    (tmp_path / "FILE").write_text("")
+    names = {"SERVICE": trained[0], "RUN": trained[1], "FOLDER": tmp_path}
+    given = [str(names.get(each, each)).replace("FILE", str(tmp_path / "FILE")) for each in args]
+    assert main(given) == 1
+    assert "Cure: check the path, its rights" in capsys.readouterr().err
+    assert (tmp_path / "FILE").read_text() == ""
+
+
 def test_showing_a_service_and_listing_runs(trained, capsys):
     service, run = trained
     assert main(["service", "show", "--service", str(service)]) == 0
@@ -87,6 +130,16 @@ def test_a_report_of_several_runs(trained, tmp_path):
         (["service", "train", "--data", "nothing"], 2, "no data named 'nothing'"),
         (["service", "train", "--data", "cifar10"], 2, "Its settings: root"),
         (["audit", "--service", "x.safetensors"], 2, "nothing to attack"),
+        (["convert", "nowhere", "a.png", "b.png", "--workers", "-3"], 2, "--workers -3 can do nothing. Cure"),
+        (["convert", "nowhere", "a.png", "b.png", "--workers", "0"], 2, "--workers 0 can do nothing. Cure"),
+        (["train", "--epochs", "0"], 2, "--epochs 0 can do nothing. Cure"),
+        (["train", "--batch-size", "-1"], 2, "--batch-size -1 can do nothing. Cure"),
+        (["service", "train", "--width", "0"], 2, "--width 0 can do nothing. Cure"),
+        (["audit", "nowhere", "--service", "no", "--seeds", "-1"], 2, "--seeds -1 can do nothing. Cure"),
+        (["audit", "nowhere", "--service", "no", "--workers", "0"], 2, "--workers 0 can do nothing. Cure"),
+        ([*BUILD, "--version", "1"], 2, "'1' cannot be the version of a release. Cure: three numbers"),
+        ([*BUILD, "--name", "a/b"], 2, "'a/b' cannot be the name of a release. Cure"),
+        ([*BUILD, "--licence", ""], 2, "'' cannot be the licence of a release. Cure"),
     ],
 )
 def test_wrong_use_says_what_to_do(args, code, message, capsys):

@@ -1,3 +1,4 @@
+import base64
 import io
 import json
 
@@ -10,7 +11,7 @@ from PIL import Image
 from converting import FATAL, invert
 from dapter.convert import WORKER_DIED
 from dapter.errors import DataError, UsageError
-from dapter.parquet import convert_parquet
+from dapter.parquet import FAILED, convert_parquet
 
 
 def photograph(seed, height=8):
@@ -66,6 +67,54 @@ def test_rows_that_cannot_be_converted_are_left_out_and_named_again(tmp_path):
     assert all("Cure" in json.loads(line)["reason"] for line in failures)
     long = convert_parquet(invert, tmp_path / "a.parquet", tmp_path / "more", keep=("text",))
     assert "300 characters" in long.failed[0][1]
+
+
+@pytest.mark.parametrize("struct", [False, True])
+def test_no_metadata_of_a_column_comes_along(tmp_path, struct):
+    secret = {"thumb": "SECRETTHUMB"}
+    inner = [
+        pa.field("bytes", pa.binary(), metadata=secret),
+        pa.field("path", pa.string(), metadata=secret),
+        pa.field("more", pa.struct([pa.field("deep", pa.int8(), metadata=secret)])),
+    ]
+    schema = pa.schema(
+        [
+            pa.field("image", pa.struct(inner) if struct else pa.binary(), metadata=secret),
+            pa.field("label", pa.int64(), metadata=secret),
+        ],
+        metadata=secret,
+    )
+    image = {"bytes": photograph(0), "path": "SECRETPATH.jpg", "more": {"deep": 1}} if struct else photograph(0)
+    pq.write_table(pa.Table.from_pylist([{"image": image, "label": 3}], schema=schema), tmp_path / "a.parquet")
+    done = convert_parquet(invert, tmp_path / "a.parquet", tmp_path / "out", keep=("label",))
+    (path,) = done.written
+    assert b"SECRET" not in path.read_bytes()
+    found = pq.read_table(path)
+    with pq.ParquetFile(path) as opened:
+        assert b"SECRET" not in base64.b64decode(opened.metadata.metadata[b"ARROW:schema"])
+    assert set(found.schema.metadata) == {FAILED}
+    assert (found["label"].type, found["label"].to_pylist()) == (pa.int64(), [3])
+    if struct:
+        assert found.schema.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def test_of_failed_rows_only_the_numbers_are_written(tmp_path):
+    save(tmp_path / "a.parquet", [photograph(0), b"no image", photograph(2, height=1)[:200]])
+    done = convert_parquet(invert, tmp_path / "a.parquet", tmp_path / "out")
+    assert all("0x" not in reason for _, reason in done.failed)
+    metadata = pq.read_schema(done.written[0]).metadata
+    assert metadata == {FAILED: b"[1, 2]"}
+
+
+def test_a_damaged_file_stops_no_other(tmp_path):
+    for name in ("a", "c"):
+        save(tmp_path / "in" / f"{name}.parquet", [photograph(0)])
+    (tmp_path / "in" / "b.parquet").write_bytes(b"no table")
+    done = convert_parquet(invert, tmp_path / "in", tmp_path / "out")
+    assert len(done.written) == 2
+    ((path, reason),) = done.failed
+    assert path == tmp_path / "in" / "b.parquet"
+    assert "not a Parquet file" in reason
 
 
 def test_a_row_that_kills_its_worker_costs_its_row_group(tmp_path):

@@ -95,6 +95,26 @@ def test_send_that_fails_says_so_and_sends_nothing(release, photos, tmp_path, ca
     assert "nothing was sent" in said
 
 
+def test_where_no_copy_can_be_put_nothing_is_sent(release, photos, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with Upstream() as upstream:
+        where = ["--url", upstream.url, "--release", str(release[0]), "--key", str(release[1])]
+        assert main(["send", str(photos[0]), *where, "--save", str(tmp_path / "file" / "sent")]) == 2
+        assert not upstream.received
+    assert "nothing was sent. Cure" in capsys.readouterr().err
+
+
+def test_a_copy_that_cannot_be_saved_costs_no_answer(release, photos, tmp_path, capsys):
+    (tmp_path / "sent" / f"{photos[0].name}.png").mkdir(parents=True)
+    with Upstream(lambda received: answer(received, {"Smiling": ("no", "yes")})) as upstream:
+        where = ["--url", upstream.url, "--release", str(release[0]), "--key", str(release[1])]
+        assert main(["send", *map(str, photos), *where, "--save", str(tmp_path / "sent")]) == 1
+    said = capsys.readouterr()
+    assert all(f"{photo}: Smiling:" in said.out for photo in photos)
+    assert (tmp_path / "sent" / f"{photos[1].name}.png").is_file()
+    assert "a.jpg.png" in said.err
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

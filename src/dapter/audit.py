@@ -99,11 +99,11 @@ def run_audit(
     source: str = "",
 ) -> Run:
     """The same as `audit`; gives the run folder that holds the lines."""
-    if not subjects or seeds in (0, ()):
+    wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    if not subjects or not wanted:
         raise UsageError("an audit needs something to attack, and a seed. Cure: name a run folder, and 1 seed or more")
     found = [load_subject(subject, service, data) for subject in subjects]
     chosen = choose_attacks(attacks, preset, _goals(data), found)
-    wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     manifest = {
         "kind": "audit",
         "subjects": [subject.record for subject in found],

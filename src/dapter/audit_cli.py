@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from dapter.errors import UsageError
-from dapter.options import DataOptions, PresetName, ServiceOptions
+from dapter.options import DataOptions, PresetName, ServiceOptions, check_counts
 
 if TYPE_CHECKING:
     from dapter.subjects import Subject
@@ -116,6 +116,7 @@ class Audit:
                 print(f"No audit of this defence is below {self.out}: without its floor and ceiling there is no leak")
 
     def _check(self) -> None:
+        check_counts(seeds=self.seeds, workers=self.workers)
         folders = (self.originals, self.protected)
         if not self.subjects and folders == (None, None):
             raise UsageError(

@@ -1,6 +1,6 @@
 """The command line: one dataclass a verb; its fields are the options, their docstrings the help.
 
-Exit codes: 0 done, 1 checked and failed (or an image could not be converted), 2 wrong use.
+Exit codes: 0 done, 1 checked and failed (or an image not converted, a file not written), 2 wrong use.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from dapter.audit_cli import Attack, Audit
 from dapter.errors import CheckFailed, DapterError, UsageError
 from dapter.export_cli import Export
 from dapter.gateway_cli import Gateway
-from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions
+from dapter.options import ConverterOptions, DataOptions, ServiceOptions, TrainingOptions, check_counts
 from dapter.release_cli import Release
 from dapter.serving_cli import Door, ExportTriton, Send, Serve
 from dapter.study_cli import Study
@@ -108,7 +108,8 @@ class Convert:
         Raises:
             CheckFailed: an image could not be converted; nothing was written for it.
         """
-        from dapter.convert import FAILURES, convert_files
+        check_counts(workers=self.workers)
+        from dapter.convert import convert_files
         from dapter.parquet import convert_parquet
         from dapter.train import load_defence
 
@@ -120,13 +121,11 @@ class Convert:
             done = convert_files(protect, self.source, self.destination, **how)
         else:
             done = convert_parquet(protect, self.source, self.destination, column=self.column, keep=self.keep, **how)
-        if self.destination.is_dir():
-            done.write_failures(self.destination)
         for path, reason in done.failed[:SHOWN]:
             print(f"not converted: {path}: {reason}")
-        if len(done.failed) > SHOWN:
-            print(f"and {len(done.failed) - SHOWN} more, in {self.destination / FAILURES}")
         print(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.failed)} failed, in {self.destination}")
+        if self.destination.is_dir() and (listed := done.write_failures(self.destination)):
+            print(f"What failed, and why, is in {listed}")
         if done.failed:
             raise CheckFailed(f"{len(done.failed)} images could not be converted")
 
@@ -207,6 +206,9 @@ def main(args: Sequence[str] | None = None) -> int:
         return 2
     except DapterError as error:
         print(f"dapter: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"dapter: {error}. Cure: check the path, its rights, and the space on its disk", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("dapter: stopped; the same command resumes", file=sys.stderr)

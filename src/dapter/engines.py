@@ -52,9 +52,11 @@ def run_jobs(
             (RAY_ADDRESS) uses all that it has.
 
     Raises:
-        UsageError: `work` cannot be pickled.
+        UsageError: no worker, or `work` cannot be pickled.
         MissingExtra: Ray is not installed.
     """
+    if workers < 1:
+        raise UsageError(f"{workers} workers can do nothing. Cure: 1 or more")
     if engine == "ray":
         _check(work)
         return _ray(work, jobs, workers)

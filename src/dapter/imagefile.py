@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dapter.errors import DataError, UsageError
 from dapter.types import check_images
@@ -58,6 +58,11 @@ def open_image(
         raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file. Cure: check the path") from error
+    except UnidentifiedImageError as error:  # which says where the bytes lie in memory
+        raise DataError(
+            f"{name}: not an image that can be read (damaged, or none of {', '.join(FORMATS)}). "
+            "Cure: replace or remove it"
+        ) from error
     except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise DataError(f"{name}: not an image that can be read ({error}). Cure: replace or remove it") from error
     return np.array(_fit(rgb, size, square))

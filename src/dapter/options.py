@@ -22,6 +22,17 @@ if TYPE_CHECKING:  # the command line starts fast: what needs torch is imported 
 PresetName = Literal["tiny", "cpu", "paper"]
 
 
+def check_counts(**counts: int | None) -> None:
+    """Refuse options that count something and are below 1, before any work; None is not given.
+
+    Raises:
+        UsageError: one is.
+    """
+    for name, count in counts.items():
+        if count is not None and count < 1:
+            raise UsageError(f"--{name.replace('_', '-')} {count} can do nothing. Cure: 1 or more")
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """Which images, and which of their labels."""
@@ -165,6 +176,9 @@ class TrainingOptions:
     """Of everything random."""
     out: Path = Path("runs")
     """Where run folders are kept."""
+
+    def __post_init__(self) -> None:
+        check_counts(epochs=self.epochs, batch_size=self.batch_size)
 
     def change(self, plan: "Plan") -> "Plan":
         """The plan with what was asked for instead."""

@@ -24,7 +24,7 @@ MAX_TEXT = 256
 """Characters of a text that may come along; a longer one could be a picture."""
 
 FAILED = b"dapter.failed"
-"""In the metadata of a new file: the rows that were left out, [row, reason] each."""
+"""In the metadata of a new file: the numbers of the rows that were left out, without reasons: these may say more."""
 
 Job = tuple[Path, int, Path]
 """A Parquet file, one of its row groups, and the new file."""
@@ -46,6 +46,7 @@ def convert_parquet(
     """Convert the images of one Parquet file, or of all below a folder. Repeated, it does what is left to do.
 
     A row whose image cannot be converted is left out and named; a row group none of whose rows could be is not written.
+    A file of a folder that is no Parquet file is named, and the rest goes on.
 
     Args:
         protect: the converter; for several workers, or Ray, one that can be pickled.
@@ -58,7 +59,7 @@ def convert_parquet(
 
     Raises:
         UsageError: no source, no such column, a column of another type, or places that cannot work.
-        DataError: a file is no Parquet file.
+        DataError: the one file is no Parquet file.
         MissingExtra: pyarrow is not installed.
     """
     source, destination = Path(source), Path(destination)
@@ -70,7 +71,14 @@ def convert_parquet(
     top = source if source.is_dir() else source.parent
     jobs, kept = [], []
     for file in files:
-        for job in _plan(file, destination / file.relative_to(top), column, keep):
+        try:
+            plan = _plan(file, destination / file.relative_to(top), column, keep)
+        except DataError as error:
+            if file == source:
+                raise
+            failed.append((file, str(error)))
+            continue
+        for job in plan:
             if os.path.lexists(job[2]):
                 kept.append(job[2])
                 failed += _named(job, _left_out(job[2]))
@@ -102,8 +110,9 @@ def _plan(file: Path, target: Path, column: str, keep: Sequence[str]) -> list[Jo
     Raises:
         UsageError, DataError: as `convert_parquet`.
     """
+    reader = _pq()
     try:
-        opened = _pq().ParquetFile(file)
+        opened = reader.ParquetFile(file)
     except Exception as error:  # a damaged file makes the reader raise almost anything
         raise DataError(f"{file}: not a Parquet file that can be read ({error}). Cure: replace or remove it") from error
     with opened:
@@ -113,13 +122,12 @@ def _plan(file: Path, target: Path, column: str, keep: Sequence[str]) -> list[Jo
         raise UsageError(f"{file} has no column {', '.join(missing)}. It has: {', '.join(schema.names)}")
     kinds = need("pyarrow", "ray").types
     image = schema.field(column).type
-    if kinds.is_struct(image) and image.get_field_index("bytes") >= 0:
+    if _in_struct(image):
         image = image.field("bytes").type
     if not (kinds.is_binary(image) or kinds.is_large_binary(image)):
         raise UsageError(f"{file}: {column} holds {image}. Cure: the bytes of image files, or a struct with them")
-    fit = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_string, kinds.is_large_string)
     for name in keep:
-        if name == column or not any(fits(schema.field(name).type) for fits in fit):
+        if name == column or not _is_plain(schema.field(name).type):
             raise UsageError(f"{file}: {name} ({schema.field(name).type}) could hold an image. Cure: do not keep it")
     return [(file, group, target.with_name(f"{target.name}-{group:05}.parquet")) for group in range(groups)]
 
@@ -128,7 +136,8 @@ def _left_out(path: Path) -> Failures:
     """The rows that are missing in a file that was written before; a file of others counts as it is."""
     try:
         metadata = _pq().read_schema(path).metadata or {}
-        return [(int(row), str(reason)) for row, reason in json.loads(metadata.get(FAILED, b"[]"))]
+        reason = f"was left out when {path} was written. Cure: delete that file and convert again, to see why"
+        return [(int(row), reason) for row in json.loads(metadata.get(FAILED, b"[]"))]
     except Exception as error:  # see `_plan`
         return [(-1, f"{path} is there and cannot be read ({error}). Cure: delete it")]
 
@@ -147,7 +156,7 @@ def _convert_group(protect: Protect, column: str, keep: tuple[str, ...], job: Jo
             except DapterError as error:
                 failures.append((number, str(error)))
         if rows or not table.num_rows:
-            write_atomic(target, _file(rows, table.schema.remove_metadata(), failures))
+            write_atomic(target, _file(rows, _bare(table.schema), [row for row, _ in failures]))
     except Exception as error:  # a damaged row group makes the reader raise almost anything
         return False, [(-1, f"cannot be converted ({error}). Cure: check the file, and space and rights of {target}")]
     return bool(rows or not table.num_rows), failures
@@ -170,12 +179,39 @@ def _convert_row(protect: Protect, row: dict[str, Any], column: str) -> dict[str
     return {**row, column: {"bytes": payload} if isinstance(image, dict) else payload}
 
 
-def _file(rows: list[dict[str, Any]], schema: Any, failures: Failures) -> bytes:
+def _file(rows: list[dict[str, Any]], schema: Any, left_out: list[int]) -> bytes:
     arrow, buffer = need("pyarrow", "ray"), io.BytesIO()
     _pq().write_table(
-        arrow.Table.from_pylist(rows, schema=schema.with_metadata({FAILED: json.dumps(failures)})), buffer
+        arrow.Table.from_pylist(rows, schema=schema.with_metadata({FAILED: json.dumps(left_out)})), buffer
     )
     return buffer.getvalue()
+
+
+def _bare(schema: Any) -> Any:
+    """A schema of the same names and types without anything else: no metadata, neither its own nor of its fields.
+
+    What is beside the bytes in a struct is empty in every row; it keeps its place if it is of a type without parts.
+    """
+    arrow = need("pyarrow", "ray")
+
+    def bare(kind: Any) -> Any:
+        if not _in_struct(kind):
+            return kind
+        return arrow.struct([(each.name, each.type) for each in kind if each.name == "bytes" or _is_plain(each.type)])
+
+    return arrow.schema([(each.name, bare(each.type)) for each in schema])
+
+
+def _in_struct(kind: Any) -> bool:
+    """Whether images lie as Hugging Face puts them: the bytes of a file, and its path."""
+    return bool(need("pyarrow", "ray").types.is_struct(kind)) and kind.get_field_index("bytes") >= 0
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type is one of numbers, truth values and texts."""
+    kinds = need("pyarrow", "ray").types
+    fits = (kinds.is_boolean, kinds.is_integer, kinds.is_floating, kinds.is_string, kinds.is_large_string)
+    return any(fit(kind) for fit in fits)
 
 
 def _pq() -> Any:

@@ -40,7 +40,7 @@ class ReleaseBuild:
         """Do it.
 
         Raises:
-            UsageError: not one way to sign.
+            UsageError: not one way to sign, or terms that no release may have.
         """
         from dapter.release.build import Terms, build_release
         from dapter.release.folder import sign_with_key, sign_with_sigstore
@@ -48,6 +48,7 @@ class ReleaseBuild:
         from dapter.verify import inspect_release
         from dapter.verify.signature import Identity
 
+        terms = Terms(self.version, self.name, self.licence, self.licence_file)
         key = self.key
         if key is not None and self.sigstore is None:
             trusted: Path | Identity = self.public_key or key.with_suffix(".pub")
@@ -62,7 +63,7 @@ class ReleaseBuild:
             sign=sign_with_sigstore if key is None else lambda folder: sign_with_key(folder, key),
             check=lambda folder: inspect_release(folder, trusted),
             audits=self.audits,
-            terms=Terms(self.version, self.name, self.licence, self.licence_file),
+            terms=terms,
         )
         print(f"The release is in {built}; it passed its own verification")
 

@@ -5,6 +5,7 @@ found again and never done twice. Every file is written whole or not at all.
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import io
@@ -82,7 +83,13 @@ def _cpuinfo() -> Iterator[str]:
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a file whole or not at all: to a temporary name, flushed to disk, then renamed."""
+    """Write a file whole or not at all: to a temporary name, flushed to disk, then renamed.
+
+    Raises:
+        OSError: it cannot be written; names the file.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     data = content.encode() if isinstance(content, str) else content
@@ -92,6 +99,10 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

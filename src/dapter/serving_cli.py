@@ -1,6 +1,7 @@
 """The verbs that serve: `dapter serve`, `door`, `service export-triton`, and `dapter send`, their user's side."""
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from dapter.errors import UsageError
+from dapter.errors import CheckFailed, UsageError
 from dapter.options import SpecOptions
 
 if TYPE_CHECKING:
@@ -229,7 +230,12 @@ class Send:
     """Seconds for a request."""
 
     def run(self) -> None:
-        """Do it."""
+        """Do it.
+
+        Raises:
+            UsageError: no photos, two of one name, or a folder that no copy can be put into: nothing was sent.
+            CheckFailed: a copy of what was sent could not be saved.
+        """
         from dapter.client import Client, Policy
 
         if not self.photos:
@@ -249,9 +255,27 @@ class Send:
             policy=Policy(timeout_s=self.timeout),
         )
         with client:
+            self._try_folder()
             answers = client.classify_all(self.photos)
+        unsaved = []
         for photo, found in zip(self.photos, answers, strict=True):
             for target, label in found.labels.items():
                 print(f"{photo}: {target}: {label.name} ({label.probability:.1%})")
             print(f"  sent: {found.sent.describe()}")
-            print(f"  to look at: {found.sent.save(self.save / f'{photo.name}.png')}")
+            try:
+                print(f"  to look at: {found.sent.save(self.save / f'{photo.name}.png')}")
+            except OSError as error:  # the other answers are shown all the same: they were paid for
+                unsaved.append(str(error))
+        if unsaved:
+            raise CheckFailed(f"no copy was saved of what was sent: {'; '.join(unsaved)}. Cure: check space and rights")
+
+    def _try_folder(self) -> None:
+        """Make the folder of copies, and try to write there."""
+        try:
+            self.save.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.save):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"--save {self.save} cannot be written ({error}); nothing was sent. Cure: another folder"
+            ) from error

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from tyro.conf import OmitArgPrefixes
 
 from dapter.errors import CheckFailed, UsageError
-from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions
+from dapter.options import ConverterOptions, DataOptions, RemoteOptions, ServiceOptions, TrainingOptions, check_counts
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class ServiceTrain:
 
     def run(self) -> Path:
         """Do it; gives the run folder."""
+        check_counts(width=self.width)
         from dapter.presets import find_preset
         from dapter.service.training import train_service
 

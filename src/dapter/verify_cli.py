@@ -33,7 +33,7 @@ class Verify:
     sigstore: tuple[str, str] | None = None
     """Instead of a key: who signed, and the URL of the provider that knows them. Needs a network."""
     out: Path = Path("verify")
-    """Where report.html and report.json go."""
+    """Where report.html and report.json go; not inside the release."""
     recompute: bool = False
     """Run every export, and measure the claims again on images of your own: --data, and --service to ask."""
     retrain: bool = False
@@ -53,7 +53,7 @@ class Verify:
         """Do it.
 
         Raises:
-            UsageError: not one way to trust, or no service to train against.
+            UsageError: not one way to trust, no service to train against, or results that would go into the release.
             CheckFailed: a rule is broken, or a claim contradicted.
         """
         from dapter.verify import inspect_release
@@ -62,6 +62,7 @@ class Verify:
 
         if (self.key is None) == (self.sigstore is None):
             raise UsageError("say whom to trust in one way. Cure: --key signing.pub, or --sigstore WHO ISSUER")
+        self._check_apart()
         found = inspect_release(self.release, self.key or Identity(*(self.sigstore or ("", ""))))
         outcomes = [] if found.problems or found.release is None else self._again(found.release)
         report = make_report(found, outcomes)
@@ -77,6 +78,17 @@ class Verify:
         wrong = [outcome.what for outcome in outcomes if outcome.verdict == "contradicted"]
         if wrong:
             raise CheckFailed(f"contradicted: {'; '.join(wrong)}. Cure: do not use it, ask its maker")
+
+    def _check_apart(self) -> None:
+        """Refuse to add files to the release: it would no longer be what was signed."""
+        written = [("out", self.out, "verify")]
+        written += [("runs", self.runs, "runs")] if self.recompute or self.retrain else []
+        for option, place, default in written:
+            if place.resolve().is_relative_to(self.release.resolve()):
+                raise UsageError(
+                    f"--{option} {place} is inside the release, which may hold nothing but what was signed. "
+                    f"Cure: a folder outside; from inside the release, --{option} ../{default}"
+                )
 
     def _again(self, release: "Release") -> "list[Outcome]":
         """What running it shows, as far as that was asked for."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from dapter.errors import CheckFailed, RunError, UsageError
 from dapter.evaluate import evaluate
 from dapter.exporting import export
-from dapter.release.build import Terms, build_release
+from dapter.release.build import Terms, build_release, collect_results
 from dapter.release.diff import compare_releases
 from dapter.release.folder import sign_with_key
 from dapter.runner import Converter
@@ -51,6 +52,13 @@ def audit(run, tmp_path_factory):
     other = dataclasses.replace(head, value=0.1, low=0.0, leak=0.1, settings={**own.settings, "lam": 0.1})
     path = tmp_path_factory.mktemp("audit") / "results.jsonl"
     path.write_text("".join(f"{line.to_json()}\n" for line in (first, head, other)))
+    return path
+
+
+def measured_by(command, lines, path):
+    """The same lines, as that command would have written them."""
+    records = [{**json.loads(line), "source": command} for line in lines.read_text().splitlines()]
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
     return path
 
 
@@ -95,6 +103,33 @@ def test_only_figures_of_this_converter_are_taken_and_the_worst_leak_is_claimed(
     assert {json.dumps(line.settings.get("lam")) for line in found.results} == {"0.9"}
     card = (release / "MODEL_CARD.md").read_text()
     assert card.index("leak 0.40") < card.index("accuracy of the answer") < card.index("What was not checked")
+
+
+@pytest.mark.parametrize(
+    ("command", "released"),
+    [
+        ("dapter audit /home/ada/runs/x --csv /home/ada/clinic.csv", "dapter audit"),
+        ("dapter /home/ada", "dapter"),
+        ("benchmarks/audit.py --root /home/ada", "audit.py"),
+        ("python /home/ada/audit.py --root /home/ada", "audit.py"),
+        ("", ""),
+    ],
+)
+def test_of_a_command_only_program_and_verb_are_kept(run, audit, command, released, tmp_path):
+    found = collect_results(run, [measured_by(command, audit, tmp_path / "results.jsonl")])
+    assert {line.source for line in found if line.attack} == {released}
+
+
+def test_no_path_of_a_command_line_gets_into_a_release(run, service, pair, audit, tmp_path):
+    copy = Run(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    lines = [copy.path / "results.jsonl", tmp_path / "audit.jsonl"]
+    measured_by("dapter train --out /home/ada/runs --csv /home/ada/clinic.csv", lines[0], lines[0])
+    measured_by("dapter audit /home/ada/runs/x --root /home/ada/faces", audit, lines[1])
+    built = build(copy, service, pair, tmp_path / "release", audits=[lines[1]])
+    files = [path for path in built.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"/ada" in path.read_bytes() or str(tmp_path).encode() in path.read_bytes()]
+    assert {line.source for line in verify_release(built, pair[1]).results} == {"dapter train", "dapter audit"}
 
 
 def test_without_an_audit_the_card_says_so(run, service, pair, tmp_path):

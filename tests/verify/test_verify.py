@@ -128,6 +128,22 @@ def test_a_release_without_a_manifest_has_a_report_too(release, pair, tmp_path):
     assert "not checked" in page
 
 
+def test_a_verification_leaves_the_release_as_it_was(release, pair, tmp_path, capsys, monkeypatch):
+    before = sorted(release.rglob("*"))
+    (tmp_path / "link").symlink_to(release)
+    verify = ["verify", str(release), "--key", str(pair[1])]
+    for place in (release, release / "verify", tmp_path / "link" / "verify"):
+        assert main([*verify, "--out", str(place)]) == 2
+    monkeypatch.chdir(release)
+    assert main(["verify", ".", "--key", str(pair[1])]) == 2
+    assert "from inside the release, --out ../verify" in capsys.readouterr().err
+    assert main(["verify", ".", "--key", str(pair[1]), "--out", "../verify", "--recompute"]) == 2
+    assert "--runs runs is inside the release" in capsys.readouterr().err
+    assert sorted(release.rglob("*")) == before
+    assert main(["verify", ".", "--key", str(pair[1]), "--out", "../verify"]) == 0
+    assert main(["verify", ".", "--key", str(pair[1]), "--out", "../verify"]) == 0
+
+
 def test_one_way_to_trust(release, pair, tmp_path, capsys):
     assert main(["verify", str(release)]) == 2
     assert main(["verify", str(release), "--key", str(pair[1]), "--sigstore", "a@b.c", "https://d.e"]) == 2

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
@@ -23,8 +23,16 @@ from dapter.verify import Findings
 from dapter.verify.claims import claims_of
 from dapter.verify.limits import STAMPS
 from dapter.verify.manifest import FORMAT
+from dapter.verify.schema import faults, load
 
 OWN_LICENCE = "Apache-2.0"
+WELL_FORMED = {
+    "version": "three numbers, as in 1.0.0",
+    "name": "at most 64 letters, digits, and . _ + - after the first",
+    "licence": "an SPDX expression, as Apache-2.0",
+}
+"""What the terms of a release look like."""
+
 RUNNER = ("convert.py", "requirements.txt")
 
 
@@ -37,12 +45,22 @@ class Terms:
         name: by default the data and the targets.
         licence: SPDX expression of the converter's licence.
         licence_file: its text; None: that of dapter, which must then be the licence.
+
+    Raises:
+        UsageError: one that no release may have.
     """
 
     version: str = "1.0.0"
     name: str | None = None
     licence: str = OWN_LICENCE
     licence_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        schema = load("release-1")["properties"]
+        for field, form in WELL_FORMED.items():
+            value = getattr(self, field)
+            if value is not None and faults(value, schema[field]):
+                raise UsageError(f"{value!r} cannot be the {field} of a release. Cure: {form}")
 
     def text(self) -> bytes:
         """The licence's text.
@@ -113,6 +131,8 @@ def build_release(
 def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
     """The lines about the converter of a run: its evaluation's, then what the audits add to them.
 
+    Of the command that measured a line only program and verb are kept: the rest holds paths of the provider's machine.
+
     Raises:
         RunError: it was not measured.
         UsageError: an audit says nothing of it.
@@ -132,7 +152,15 @@ def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
         if not matching:
             raise UsageError(f"{path} says nothing of the converter in {run.path}. Cure: audit this run")
         lines += [line for line in matching if line.attack or _about(line) not in known]
-    return list({line.to_json(): line for line in lines}.values())
+    public = [replace(line, source=_program(line.source)) for line in lines]
+    return list({line.to_json(): line for line in public}.values())
+
+
+def _program(command: str) -> str:
+    """`dapter train` of `dapter train --out /home/me/runs`; of another program the name of its file."""
+    program, *rest = [word for word in command.split() if word != "python"] or [""]
+    verb = rest[0] if program == "dapter" and rest and rest[0].isalpha() else ""
+    return f"{Path(program).name} {verb}".strip()
 
 
 def _about(line: Measurement) -> tuple[str, str, str | None]:
