@@ -22,6 +22,9 @@ VALUES = 10_000_000
 LEAST = {"images": 0.1 / 255, "features": 0.1 * 2.0**-24}
 """A tenth of the smallest step of an 8-bit image in [0, 1], and of a float16: no channel deviates less."""
 
+SMALL = 8
+"""Places a side of features, at most, each of which has a meaning of its own; larger ones are like images."""
+
 NOISE = 1e-6
 """Share of a mean of features that its own rounding may be; one step of one float16 deviates more."""
 
@@ -35,10 +38,10 @@ class Standardise(nn.Module):
     Args:
         inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
             channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain; of features
-            each place of a channel by itself, and medians count. `whitened`: what is left is scaled in each payload by
-            itself, channel by channel. Of what comes out of features the inverse hyperbolic sine is taken, linear for
-            most and logarithmic for large ones. `bits`: the eight bit planes of each channel of an image as -1 and 1:
-            what hides in the lowest bit becomes plain.
+            beside the median of each place, and SMALL ones are scaled at each place by itself. `whitened`: what is left
+            is scaled in each payload by itself, channel by channel. Of what comes out of features the inverse
+            hyperbolic sine is taken, linear for most and logarithmic for large ones. `bits`: the eight bit planes of
+            each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -94,17 +97,20 @@ def _of_images(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _of_features(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and typical deviation of each place of each channel, float32 (h, w, C).
+    """Median of each place of each channel, and typical deviation, float32 (h, w, C): of SMALL ones at that place.
 
     All features may lie on a picture of their own, beside which what differs between payloads is nothing (maximum
     entropy learned to send such ones); noise may drown all but a few places (Shredder), and nearly all features may be
     0, and a few a thousand times as large as the others (NoPeek): the deviation of all says nothing of those in
-    between. A place that never moves takes its channel's deviation.
+    between. A place that never moves takes its channel's deviation, and so do all of large features.
     """
     sample = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float32)
     median = np.median(sample, axis=0)
     apart = np.abs(sample - median)
-    places, channels = _typical(apart), _typical(apart.reshape(-1, apart.shape[3]))
+    channels = np.broadcast_to(_typical(apart.reshape(-1, apart.shape[3])), median.shape)
+    if max(median.shape[:2]) > SMALL:
+        return median, channels
+    places = _typical(apart)
     return median, np.where(places > 0, places, channels)
 
 

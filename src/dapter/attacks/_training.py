@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dapter.attacks._inputs import SMALL
 from dapter.batches import Batch, batches, to_float
 from dapter.data import UNKNOWN, Split
 from dapter.loop import CURVE, Learner, Plan, fit
@@ -37,14 +38,15 @@ def train_net(
 ) -> None:
     """Train a network in place with AdamW (Loshchilov & Hutter, ICLR 2019); its curve is kept in the run's folder.
 
-    Features are neither shifted nor mirrored: they would not be those of the image moved likewise, and which place
-    says something may be all there is to know.
+    Features are not mirrored: they would not be those of the mirrored image. Where each place has a meaning of its own
+    (SMALL), they are not shifted either.
 
     Args:
         loss: of a batch, by the network; a differentiable scalar.
         val: selects among epochs.
     """
-    plan = replace(plan, augment=plan.augment and train.images.dtype == np.uint8)
+    features = train.images.dtype != np.uint8
+    plan = replace(plan, augment=plan.augment and not (features and max(train.images.shape[1:3]) <= SMALL))
     adam = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
     learner = Learner({"net": net.to(pick_device())}, {"adam": adam})
 
@@ -54,7 +56,7 @@ def train_net(
         learner.descend(found, "adam")
         return {"loss": float(found.detach())}
 
-    run_loop(learner, update, loss, train, val, plan, run, seed, mirror)
+    run_loop(learner, update, loss, train, val, plan, run, seed, mirror and not features)
 
 
 def run_loop(
