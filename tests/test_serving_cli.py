@@ -18,7 +18,7 @@ from dapter.service.classifier import Classifier
 from dapter.service.load import save_classifier
 from dapter.serving_cli import Named
 from releases.make import keys, make_release
-from upstream import Upstream, answer
+from upstream import Reply, Upstream, answer
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,25 @@ def test_a_copy_that_cannot_be_saved_costs_no_answer(release, photos, tmp_path, 
     said = capsys.readouterr()
     assert all(f"{photo}: Smiling:" in said.out for photo in photos)
     assert (tmp_path / "sent" / f"{photos[1].name}.png").is_file()
-    assert "a.jpg.png" in said.err
+    assert "a.jpg.png" in said.out
+    assert "sent for a.jpg" in said.err
+
+
+def test_answers_are_shown_though_a_later_request_fails(release, tmp_path, capsys):
+    photos = [tmp_path / f"{number}.png" for number in range(17)]  # a request holds sixteen
+    for photo in photos:
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(photo)
+    replies = [answer] * 2  # one of them describes the model
+
+    def tire(received):
+        return replies.pop()(received, {"Smiling": ("no", "yes")}) if replies else Reply(status=500)
+
+    with Upstream(tire) as upstream:
+        where = ["--url", upstream.url, "--release", str(release[0]), "--key", str(release[1])]
+        assert main(["send", *map(str, photos), *where, "--save", str(tmp_path / "sent")]) == 1
+    said = capsys.readouterr()
+    assert [f"{photo}: Smiling:" in said.out for photo in photos] == [True] * 16 + [False]
+    assert "refuses (500" in said.err
 
 
 @pytest.mark.parametrize(

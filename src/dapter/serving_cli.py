@@ -13,6 +13,7 @@ from dapter.errors import CheckFailed, UsageError
 from dapter.options import SpecOptions
 
 if TYPE_CHECKING:
+    from dapter.client import Classification
     from dapter.service.classifier import Service
     from dapter.service.inference import Model
 
@@ -256,18 +257,24 @@ class Send:
         )
         with client:
             self._try_folder()
-            answers = client.classify_all(self.photos)
-        unsaved = []
-        for photo, found in zip(self.photos, answers, strict=True):
-            for target, label in found.labels.items():
-                print(f"{photo}: {target}: {label.name} ({label.probability:.1%})")
-            print(f"  sent: {found.sent.describe()}")
-            try:
-                print(f"  to look at: {found.sent.save(self.save / f'{photo.name}.png')}")
-            except OSError as error:  # the other answers are shown all the same: they were paid for
-                unsaved.append(str(error))
+            each = zip(self.photos, client.classify_each(self.photos), strict=True)
+            unsaved = [photo.name for photo, found in each if not self._show(photo, found)]
         if unsaved:
-            raise CheckFailed(f"no copy was saved of what was sent: {'; '.join(unsaved)}. Cure: check space and rights")
+            raise CheckFailed(
+                f"no copy was saved of what was sent for {', '.join(unsaved)}. Cure: check space and rights"
+            )
+
+    def _show(self, photo: Path, found: "Classification") -> bool:
+        """Print an answer, and save what was sent for it; whether it was saved."""
+        for target, label in found.labels.items():
+            print(f"{photo}: {target}: {label.name} ({label.probability:.1%})")
+        print(f"  sent: {found.sent.describe()}")
+        try:
+            print(f"  to look at: {found.sent.save(self.save / f'{photo.name}.png')}")
+        except OSError as error:  # the other answers are shown all the same: they were paid for
+            print(f"  no copy was saved: {error}")
+            return False
+        return True
 
     def _try_folder(self) -> None:
         """Make the folder of copies, and try to write there."""

@@ -125,6 +125,38 @@ def test_asynchronously(upstream, releases, photo):
     assert upstream.received_nothing_of(*photo.secrets)
 
 
+@pytest.fixture
+def tiring():
+    """A service that answers one request."""
+    replies = [answer] * 2
+
+    def reply(received):
+        return replies.pop()(received, CLASSES) if replies else refuse(500)
+
+    with Upstream(reply) as upstream:
+        yield upstream
+
+
+def test_answers_before_a_request_that_fails_are_kept(tiring, releases, photo):
+    found = []
+    with connect(tiring, releases, batch=2) as client, pytest.raises(ServiceError, match="500"):
+        found.extend(each.label for each in client.classify_each([photo.path] * 3))
+    assert len(found) == 2
+
+
+def test_answers_before_a_request_that_fails_are_kept_asynchronously(tiring, releases, photo):
+    found = []
+
+    async def ask():
+        async with AsyncClient(tiring.url, releases.plain, releases.key, policy=QUICK, batch=2) as client:
+            async for each in client.classify_each([photo.path] * 3):
+                found.append(each)  # noqa: PERF401 (what came before the error is kept)
+
+    with pytest.raises(ServiceError, match="500"):
+        asyncio.run(ask())
+    assert len(found) == 2
+
+
 def test_the_token_is_sent_and_not_shown(upstream, releases, photo):
     with connect(upstream, releases, token="a-very-secret-token") as client:
         client.classify(photo.path)

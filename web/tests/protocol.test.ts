@@ -27,6 +27,11 @@ const answering = (...replies: (Response | Error)[]) => {
   vi.stubGlobal("fetch", fetched);
   return fetched;
 };
+const taken = (init: RequestInit | undefined) => {
+  const body = init?.body as unknown as Uint8Array<ArrayBuffer>;
+  const length = Number(new Headers(init?.headers).get("Inference-Header-Content-Length"));
+  return { head: JSON.parse(fromUtf8(body.subarray(0, length))), tail: body.subarray(length), body };
+};
 afterEach(() => vi.unstubAllGlobals());
 
 it("sends a PNG after the JSON, and reads probabilities", async () => {
@@ -41,13 +46,11 @@ it("sends a PNG after the JSON, and reads probabilities", async () => {
     redirect: "error",
     cache: "no-store",
   });
-  const body = init?.body as unknown as Uint8Array<ArrayBuffer>;
-  const length = Number(new Headers(init?.headers).get("Inference-Header-Content-Length"));
-  const head = JSON.parse(fromUtf8(body.subarray(0, length)));
+  const { head, tail, body } = taken(init);
   expect(head.inputs).toEqual([
     { name: "encoded", datatype: "BYTES", shape: [1], parameters: { binary_data_size: payload.png.length + 4 } },
   ]);
-  expect(Array.from(body.subarray(length + 4))).toEqual(Array.from(payload.png));
+  expect(Array.from(tail.subarray(4))).toEqual(Array.from(payload.png));
   expect(answer.sent).toBe(body.length);
 });
 
@@ -56,6 +59,23 @@ it("sends pixels to a service that takes no files, and reads logits", () => {
   expect(Array.from(body.subarray(headerLength))).toEqual(Array.from(payload.pixels));
   const [found] = readAnswer({ outputs: [{ name: "Smiling.logits", data: [[0, Math.log(3)]] }] }, targets, kinds);
   expect(found?.classes[0]?.probability).toBeCloseTo(0.75);
+});
+
+it.each([
+  ["yes", undefined],
+  ["no", "in another order"],
+  ["1", undefined],
+])("checks the order of the classes where the service names the likeliest: %s", async (name, message) => {
+  const label = { name: "Smiling.label", data: [name] };
+  const described = { ...files, outputs: [...outputs, { name: "Smiling.label" }] };
+  const fetched = answering(reply(described), reply({ outputs: [...good.outputs, label] }));
+  const asked = ask(URL, payload, targets);
+  await (message ? expect(asked).rejects.toThrow(message) : expect(asked).resolves.toBeDefined());
+  const { head } = taken(fetched.mock.calls[1]?.[1]);
+  expect(head.outputs.map((output: { name: string }) => output.name)).toEqual([
+    "Smiling.probabilities",
+    "Smiling.label",
+  ]);
 });
 
 it.each([

@@ -6,7 +6,7 @@ verified once, and its converter held in memory: what later happens to the folde
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -99,8 +99,13 @@ class Client(_Base):
 
     def classify_all(self, photos: Sequence[Photo]) -> list[Classification]:
         """The same for several photos, in their order; nothing is sent unless all of them could be converted."""
-        flow = self._exchange.ask([self._protector.protect(photo) for photo in photos])
-        return self._transport.run(flow)
+        return list(self.classify_each(photos))
+
+    def classify_each(self, photos: Sequence[Photo]) -> Iterator[Classification]:
+        """The same, each answer once its request is answered: if a later request fails, the earlier ones are kept."""
+        ready = [self._protector.protect(photo) for photo in photos]
+        for flow in self._exchange.requests(ready):
+            yield from self._transport.run(flow)
 
 
 @dataclass
@@ -127,5 +132,11 @@ class AsyncClient(_Base):
 
     async def classify_all(self, photos: Sequence[Photo]) -> list[Classification]:
         """As `Client.classify_all`."""
+        return [found async for found in self.classify_each(photos)]
+
+    async def classify_each(self, photos: Sequence[Photo]) -> AsyncIterator[Classification]:
+        """As `Client.classify_each`."""
         ready = [await asyncio.to_thread(self._protector.protect, photo) for photo in photos]
-        return await self._transport.run(self._exchange.ask(ready))
+        for flow in self._exchange.requests(ready):
+            for found in await self._transport.run(flow):
+                yield found

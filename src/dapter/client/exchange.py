@@ -1,7 +1,7 @@
 """What is said to a service, and how its answers are checked: the Open Inference Protocol, without a network."""
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,22 +48,21 @@ class Exchange:
         self._named: list[str] = []
         """The targets whose likeliest class the service also names."""
 
-    def ask(self, payloads: Sequence[Protected]) -> Flow:
-        """The calls to make, in turn; gives the answers to the payloads.
+    def requests(self, payloads: Sequence[Protected]) -> Iterator[Flow]:
+        """For each request, the calls to make in turn; each flow gives the answers to the payloads of its request.
 
-        Raises:
-            ServiceError, WireError: the service is another than the release's, or answers what cannot be.
+        A flow raises ServiceError or WireError if the service is another than the release's, or answers what cannot be.
         """
+        for start in range(0, len(payloads), self._batch):
+            yield self._ask(payloads[start : start + self._batch])
+
+    def _ask(self, payloads: Sequence[Protected]) -> Flow:
         if not self._input:
             self._input = self._choose(read_json((yield Call("GET", "")).body))
-        found: list[Classification] = []
-        for start in range(0, len(payloads), self._batch):
-            part = payloads[start : start + self._batch]
-            call = self._call(part)
-            began = time.perf_counter()
-            reply = yield call
-            found += self._read(reply, part, len(call.body), time.perf_counter() - began)
-        return found
+        call = self._call(payloads)
+        began = time.perf_counter()
+        reply = yield call
+        return self._read(reply, payloads, len(call.body), time.perf_counter() - began)
 
     def _choose(self, described: Mapping[str, Any]) -> str:
         """The input to send payloads to, files rather than pixels, of a model that answers the release's targets."""

@@ -10,6 +10,8 @@ import { DapterError, serviceError } from "./errors.js";
 const LENGTH_HEADER = "Inference-Header-Content-Length";
 const TIMEOUT_MS = 30_000;
 const MAX_ANSWER = 2 ** 22;
+/** By how much the class that a service names may fall short of the likeliest. */
+const ROUNDING = 1e-6;
 
 export interface TargetAnswer {
   readonly target: string;
@@ -73,10 +75,10 @@ export function encodeRequest(payload: Payload, metadata: Metadata, targets: Tar
   const head = toUtf8(
     JSON.stringify({
       inputs: [{ ...input, parameters: { binary_data_size: tail.length } }],
-      outputs: Object.entries(kinds).map(([target, kind]) => ({
-        name: `${target}.${kind}`,
-        parameters: { binary_data: false },
-      })),
+      outputs: Object.entries(kinds)
+        .flatMap(([target, kind]) => [`${target}.${kind}`, `${target}.label`])
+        .filter((name) => has(metadata.outputs, name))
+        .map((name) => ({ name, parameters: { binary_data: false } })),
     }),
   );
   return { body: concat([head, tail]), headerLength: head.length, kinds };
@@ -88,12 +90,13 @@ function littleEndian(value: number): Uint8Array {
   return new Uint8Array(view.buffer);
 }
 
-/** The probabilities of an answer; refuses whatever is not one for each class. */
+/** The probabilities of an answer; refuses whatever is not one for each class, and classes in another order. */
 export function readAnswer(found: unknown, targets: Targets, kinds: Readonly<Record<string, Kind>>): TargetAnswer[] {
   const outputs = (found as { outputs?: unknown })?.outputs;
   if (!Array.isArray(outputs)) throw serviceError("the service's answer cannot be read");
   return Object.entries(targets).map(([target, names]) => {
-    const values: unknown = outputs.find((entry) => entry?.name === `${target}.${kinds[target]}`)?.data;
+    const read = (name: string): unknown => outputs.find((entry) => entry?.name === `${target}.${name}`)?.data;
+    const values = read(kinds[target] ?? "");
     const flat = Array.isArray(values) ? values.flat() : [];
     if (flat.length !== names.length || !flat.every((each) => typeof each === "number" && Number.isFinite(each))) {
       throw serviceError(`the service's answer does not fit ${target}`);
@@ -101,6 +104,12 @@ export function readAnswer(found: unknown, targets: Targets, kinds: Readonly<Rec
     const shares = kinds[target] === "logits" ? softmax(flat) : flat;
     if (!shares.every((share) => share >= 0 && share <= 1) || Math.abs(sum(shares) - 1) > 0.01) {
       throw serviceError(`the service's probabilities of ${target} are none`);
+    }
+    // A service that names the likeliest class shows whether its order is the release's; other names tell nothing.
+    const named = names.indexOf(String(read("label")));
+    if (named >= 0 && (shares[named] ?? 0) < Math.max(...shares) - ROUNDING) {
+      const cure = "ask who runs this page for the right service";
+      throw serviceError(`the service has the classes of ${target} in another order`, cure);
     }
     const classes = names.map((name, place) => ({ name, probability: shares[place] ?? 0 }));
     return { target, classes: classes.sort((one, other) => other.probability - one.probability) };
