@@ -137,6 +137,16 @@ def test_a_report_of_several_runs(trained, tmp_path):
         (["service", "train", "--width", "0"], 2, "--width 0 can do nothing. Cure"),
         (["audit", "nowhere", "--service", "no", "--seeds", "-1"], 2, "--seeds -1 can do nothing. Cure"),
         (["audit", "nowhere", "--service", "no", "--workers", "0"], 2, "--workers 0 can do nothing. Cure"),
+        (
+            ["gateway", "--release", "a", "--key", "b", "--upstream", "https://c", "--workers", "0"],
+            2,
+            "--workers 0 can",
+        ),
+        (
+            ["gateway", "--release", "a", "--key", "b", "--upstream", "https://c", "--max-body", "0"],
+            2,
+            "--max-body 0 can",
+        ),
         ([*BUILD, "--version", "1"], 2, "'1' cannot be the version of a release. Cure: three numbers"),
         ([*BUILD, "--name", "a/b"], 2, "'a/b' cannot be the name of a release. Cure"),
         ([*BUILD, "--licence", ""], 2, "'' cannot be the licence of a release. Cure"),

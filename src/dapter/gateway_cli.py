@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tyro.conf import OmitArgPrefixes
 
-from dapter.errors import UsageError
+from dapter.options import check_counts
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,12 @@ class Gateway:
         from dapter.service.gateway.running import Settings, open_gateway, serve
 
         limits = self.limits
-        if min(limits.max_body, limits.max_pixels, limits.max_requests, limits.workers or 1) < 1:
-            raise UsageError("a limit is below 1. Cure: leave it out")
+        check_counts(
+            max_body=limits.max_body,
+            max_pixels=limits.max_pixels,
+            max_requests=limits.max_requests,
+            workers=limits.workers,
+        )
         logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING)
         logging.getLogger("dapter.gateway").setLevel(logging.INFO)
         settings = Settings(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import OmitArgPrefixes, Positional
 
 from dapter.errors import CheckFailed, UsageError
-from dapter.options import SpecOptions
+from dapter.options import SpecOptions, check_counts
 
 if TYPE_CHECKING:
     from dapter.client import Classification
@@ -181,11 +181,12 @@ class Door:
         """Answer until the process is told to end.
 
         Raises:
-            DataError: the stamps cannot be read.
+            DataError, UsageError: the stamps cannot be read, or a number cannot work.
         """
         from dapter.errors import DataError, need
         from dapter.stamps import read_stamps
 
+        check_counts(max_payloads=self.max_payloads)
         need("starlette", "door")
         from dapter.service import door
         from dapter.service.gateway.running import serve
@@ -194,8 +195,6 @@ class Door:
             content = self.stamps.read_bytes()
         except OSError as error:
             raise DataError(f"{self.stamps} cannot be read ({error}). Cure: stamps.json of a release") from error
-        if self.max_payloads < 1:
-            raise UsageError(f"{self.max_payloads} payloads in a request. Cure: 1 or more")
         published = door.Published(*read_stamps(content), self.max_payloads)
         serve(door.Door(published, self.upstream, self.timeout), self.host, self.port)
 
