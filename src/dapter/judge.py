@@ -119,7 +119,7 @@ def _train_reader(reader: nn.Module, classes: Mapping[str, int], data: Data, run
         return measure(reader(batch.images), batch.labels)
 
     part = Run(run.path / "reader")
-    train_net(reader, loss, train, val, PLAN, part, seed, learning_rate=LEARNING_RATE, mirror=data.mirror)
+    train_net(reader, loss, [train], val, PLAN, part, seed, learning_rate=LEARNING_RATE, mirror=data.mirror)
 
 
 def _train_embedder(embedder: nn.Module, known: Split, mirror: bool, run: Run, seed: int) -> None:
@@ -132,7 +132,7 @@ def _train_embedder(embedder: nn.Module, known: Split, mirror: bool, run: Run, s
         return F.cross_entropy(embedder(batch.images).float(), batch.labels[IDENTITY])
 
     part = Run(run.path / "embedder")
-    train_net(embedder, loss, train, val, PLAN, part, seed, learning_rate=LEARNING_RATE, mirror=mirror)
+    train_net(embedder, loss, [train], val, PLAN, part, seed, learning_rate=LEARNING_RATE, mirror=mirror)
 
 
 @torch.no_grad()

@@ -114,7 +114,7 @@ def fit(
     learner: Learner,
     update: Callable[[Batch], Mapping[str, float]],
     validate: Callable[[], Mapping[str, float]],
-    train: Split,
+    train: Split | Sequence[Split],
     plan: Plan,
     run: Run,
     seed: int,
@@ -130,7 +130,7 @@ def fit(
     Args:
         update: one training step on a batch; gives named losses.
         validate: measures the learner as it is; must give `loss`, the smaller the better.
-        train: the images to train on.
+        train: the images to train on; or several versions of them, of which each epoch takes the next.
         seed: of everything random.
         mirror: whether a mirrored image keeps its labels.
         keep_last: whether the last epoch is kept, whichever is best; then nothing stops early.
@@ -146,7 +146,8 @@ def fit(
         UsageError: more processes than images in a batch.
         RunError: the checkpoint is damaged, or a loss is not finite.
     """
-    return _Fit(learner, update, validate, train, plan, run, seed, mirror, keep_last, phases, settle).run_out()
+    versions = (train,) if isinstance(train, Split) else tuple(train)
+    return _Fit(learner, update, validate, versions, plan, run, seed, mirror, keep_last, phases, settle).run_out()
 
 
 @dataclass
@@ -156,7 +157,7 @@ class _Fit:
     learner: Learner
     update: Callable[[Batch], Mapping[str, float]]
     validate: Callable[[], Mapping[str, float]]
-    train: Split
+    versions: Sequence[Split]
     plan: Plan
     run: Run
     seed: int
@@ -166,7 +167,7 @@ class _Fit:
     settle: Callable[[Batch], object] | None
 
     def __post_init__(self) -> None:
-        learner, plan, train = self.learner, self.plan, self.train
+        learner, plan, train = self.learner, self.plan, self.versions[0]
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if self.world > min(plan.batch_size, len(train)):
             raise UsageError(f"{self.world} processes cannot share {min(plan.batch_size, len(train))} images a step")
@@ -232,6 +233,11 @@ class _Fit:
         return self._take(
             self.order[position * self.plan.batch_size :][: self.plan.batch_size][self.rank :: self.world]
         )
+
+    @property
+    def train(self) -> Split:
+        """The images of this epoch."""
+        return self.versions[self.step // self.steps_an_epoch % len(self.versions)]
 
     def _take(self, rows: np.ndarray) -> Batch:
         """Those training images, varied."""

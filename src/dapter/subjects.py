@@ -28,6 +28,9 @@ CALIBRATION = "constant"
 FEATURES = 3
 """Counted up when attackers come to see features otherwise, so that what was found before does not count."""
 
+DRAWS = 4
+"""How often attackers see each training image through a random defence, with other noise each time."""
+
 NO_ANSWER = "no answer"
 """Where there is no service: the target of an answer that says nothing."""
 
@@ -68,7 +71,7 @@ class Subject:
         folder: Path | None = None,
     ) -> None:
         self.defence, self.service, self.data, self.seed, self.folder = defence, service, data, seed, folder
-        self._seen: dict[str, Observed] = {}
+        self._seen: dict[tuple[str, int], Observed] = {}
 
     def kept_in(self, folder: Path) -> "Subject":
         """The same, with its payloads in a folder."""
@@ -98,8 +101,9 @@ class Subject:
 
     @property
     def seen_as(self) -> dict[str, int]:
-        """Where it sends features: `features`, which attackers saw them, see FEATURES."""
-        return {"features": FEATURES} if self.sends_features else {}
+        """How attackers see its payloads: `features`, see FEATURES; of a random defence `draws`, see DRAWS."""
+        features = {"features": FEATURES} if self.sends_features else {}
+        return {**features, "draws": DRAWS} if self.random else features
 
     @property
     def white_box(self) -> bool:
@@ -112,6 +116,11 @@ class Subject:
         return not isinstance(self.defence, Tool) and self.defence.sends == "features"
 
     @property
+    def random(self) -> bool:
+        """Whether payloads of the same image differ, as attackers who hold the client part can tell."""
+        return not isinstance(self.defence, Tool) and self.defence.random
+
+    @property
     def trained(self) -> bool:
         """Whether its client part has weights."""
         return not isinstance(self.defence, Tool) and any(True for _ in self.defence.client().parameters())
@@ -122,32 +131,38 @@ class Subject:
         missing = {"client_not_given": not self.white_box, "no_service": self.service is None}
         return tuple(flag for flag, holds in missing.items() if holds)
 
-    def observe(self, split: str) -> Observed:
-        """The payloads of a split and the answers to them."""
-        if split not in self._seen:
-            self._seen[split] = self._send(split) if self.folder is None else self._kept(self.folder, split)
-        return self._seen[split]
+    def observe(self, split: str, draw: int = 0) -> Observed:
+        """The payloads of a split and the answers to them.
 
-    def _send(self, split: str) -> Observed:
+        Args:
+            draw: of a random defence, which draw of its noise.
+        """
+        known = split, draw
+        if known not in self._seen:
+            self._seen[known] = self._send(*known) if self.folder is None else self._kept(self.folder, *known)
+        return self._seen[known]
+
+    def _send(self, split: str, draw: int) -> Observed:
         if self.service is not None:
             self.service.to(pick_device())
         if isinstance(self.defence, Tool):
             images = self.defence.payloads[split]
             return Observed(images, self.ask(images))
         self.defence.learner.nets.to(pick_device())
-        noise = derive_seed(self.seed or 0, "noise", split)
+        noise = derive_seed(self.seed or 0, "noise", split, *([draw] if draw else []))
         payload = self.defence.protect(self.data.splits[split].images, noise)
         if self.service is None:
             return Observed(payload.values, _no_answer(len(payload.values)))
         return Observed(payload.values, self.defence.tail(delivered(payload), self.service))
 
-    def _kept(self, folder: Path, split: str) -> Observed:
+    def _kept(self, folder: Path, split: str, draw: int) -> Observed:
         """From the folder; converted and put there by whoever comes first."""
         folder.mkdir(parents=True, exist_ok=True)
-        payloads, answers = folder / f"{split}.npy", folder / f"{split}.npz"
+        name = f"{split}-{draw}" if draw else split
+        payloads, answers = folder / f"{name}.npy", folder / f"{name}.npz"
         with Run(folder).lock():
             if not answers.exists():
-                seen = self._send(split)
+                seen = self._send(split, draw)
                 assert seen.payloads is not None
                 assert seen.answers is not None
                 keep_array(seen.payloads, payloads)
@@ -162,12 +177,13 @@ class Subject:
             train=self._known("train", None),
             val=self._known("val", val),
             classes={secret: len(self.data.classes[secret]) for secret in self.data.readable},
+            redraws=tuple(self._known("train", None, draw) for draw in range(1, DRAWS)) if self.random else (),
             mirror=self.data.mirror,
             client=client,
         )
 
-    def _known(self, name: str, n: int | None) -> Known:
-        split, seen = self.data.splits[name], head(self.observe(name), n)
+    def _known(self, name: str, n: int | None, draw: int = 0) -> Known:
+        split, seen = self.data.splits[name], head(self.observe(name, draw), n)
         secrets = {secret: split.labels[secret][:n] for secret in self.data.readable}
         people = split.labels[IDENTITY][:n] if IDENTITY in self.data.secrets else None
         return Known(seen.payloads, seen.answers, split.images[:n], secrets, people)

@@ -133,6 +133,8 @@ class View:
         train: the images to learn from.
         val: the images to choose by.
         classes: for each secret label, the number of its values.
+        redraws: of a random defence, `train` again with other noise, several times: who knows the converter can draw
+            as often as he likes, and what he learns from one draw alone is that draw.
         mirror: whether a mirrored image keeps its labels.
         client: the client part (white box): float tensor (N, 3, H, W) in [0, 1] to the same, or to features
             (N, C, h, w), before rounding; differentiable, but for choices that it makes; None: not granted. One that
@@ -142,14 +144,21 @@ class View:
     train: Known
     val: Known
     classes: Mapping[str, int]
+    redraws: tuple[Known, ...] = ()
     mirror: bool = True
     client: Callable[[Any], Any] | None = None
+
+    @property
+    def draws(self) -> tuple[Known, ...]:
+        """The images to learn from, with each draw of the noise: each pass of a training takes the next."""
+        return (self.train, *self.redraws)
 
     def restrict(self, sees: Set[str]) -> Self:
         """The same with only what is named, among SEES."""
         return replace(
             self,
             train=self.train.restrict(sees),
+            redraws=tuple(each.restrict(sees) for each in self.redraws),
             val=self.val.restrict(sees),
             client=self.client if "client" in sees else None,
         )

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dapter.attacks import granted
 from dapter.attacks._inputs import Inputs, Standardise, StandardiseAnswer, answer_values
-from dapter.attacks._restoring import originals, pairs, restoring_loss, to_pixels
+from dapter.attacks._restoring import originals, pairs_of_payloads, restoring_loss, to_pixels
 from dapter.attacks._training import ANSWER, ask, train_net
 from dapter.batches import Batch
 from dapter.loop import Plan
@@ -47,7 +47,7 @@ def learn_to_restore(
     def loss(batch: Batch) -> Tensor:
         return restoring_loss(objective, net(batch.images, batch.labels[ANSWER]), originals(batch))
 
-    splits = pairs(granted(view.train.payloads), view.train), pairs(granted(view.val.payloads), view.val)
+    splits = pairs_of_payloads(view)
     plan = replace(plan, augment=False)  # the loop would shift the payload and not the original
     train_net(net, loss, *splits, plan, run, seed, learning_rate=learning_rate)
     return net.guess

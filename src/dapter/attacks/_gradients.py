@@ -73,7 +73,7 @@ def imitate(client: Client, known: View, scale: Tensor, width: int, plan: Plan, 
         distance: Tensor = (convert(images) - wanted) / scale
         return distance.square().mean()
 
-    train_net(net, loss, train, val, plan, run, seed, learning_rate=2e-3)
+    train_net(net, loss, [train], val, plan, run, seed, learning_rate=2e-3)
     net.requires_grad_(False)
     return convert
 

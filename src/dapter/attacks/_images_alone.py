@@ -21,7 +21,7 @@ def learn_images(
         images: of `train` and `val`, in the places of the payloads, uint8 (N, H, W, 3).
     """
     train, val = (_without_answers(known, images[name]) for name, known in (("train", view.train), ("val", view.val)))
-    learned = recogniser._learn(replace(view, train=train, val=val), seed, run)
+    learned = recogniser._learn(replace(view, train=train, redraws=(), val=val), seed, run)
 
     def guess(observed: Observed) -> Guess:
         payloads = granted(observed.payloads)

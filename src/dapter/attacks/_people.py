@@ -101,16 +101,16 @@ def learn_people(
     height, wide = granted(view.train.originals).shape[1:3]
     eyes = Eyes(sent, Embedder(count, width, (height, wide)))
     _, held = held_out(numbers, seed)
-    every = pairs(_images(view.train), view.train)
-    kept = {name: values[held] for name, values in every.labels.items()}
-    val = Split(every.images[held], {**kept, IDENTITY: numbers[held]})
+    every = [pairs(_images(each), each) for each in view.draws]
+    kept = {name: values[held] for name, values in every[0].labels.items()}
+    val = Split(every[0].images[held], {**kept, IDENTITY: numbers[held]})
     numbers[held] = UNKNOWN  # so that no other image need be copied
-    train = Split(every.images, {**every.labels, IDENTITY: numbers})
+    train = [Split(each.images, {**each.labels, IDENTITY: numbers}) for each in every]
 
     def loss(batch: Batch) -> Tensor:
         return eyes.loss(batch, view.mirror)
 
-    plan = replace(plan, batch_size=min(plan.batch_size, max(16, len(train) // STEPS)))
+    plan = replace(plan, batch_size=min(plan.batch_size, max(16, len(numbers) // STEPS)))
     train_net(eyes, loss, train, val, plan, run, seed, learning_rate=learning_rate, mirror=view.mirror)
 
     def describe(known: Known) -> np.ndarray:

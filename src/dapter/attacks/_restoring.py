@@ -13,7 +13,7 @@ from dapter.attacks._training import ANSWER
 from dapter.batches import Batch
 from dapter.data import Split
 from dapter.errors import UsageError
-from dapter.types import Known
+from dapter.types import Known, View
 
 Objective = Literal["l2", "ssim"]
 
@@ -36,6 +36,12 @@ def check_objective(objective: str) -> None:
 def pairs(images: np.ndarray, known: Known) -> Split:
     """Images with the answers and the originals that belong to them."""
     return Split(images, {ANSWER: answer_values(granted(known.answers)), ORIGINAL: granted(known.originals)})
+
+
+def pairs_of_payloads(view: View) -> tuple[list[Split], Split]:
+    """Payloads with their answers and originals: each draw of those to learn from, and those to choose by."""
+    *train, val = (pairs(granted(known.payloads), known) for known in (*view.draws, view.val))
+    return train, val
 
 
 def originals(batch: Batch) -> Tensor:

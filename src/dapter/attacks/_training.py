@@ -1,7 +1,7 @@
 """What all attackers that train a network share: one loop, one loss for secrets, one way to ask the trained net."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,7 +27,7 @@ Loss = Callable[[Batch], Tensor]
 def train_net(
     net: nn.Module,
     loss: Loss,
-    train: Split,
+    train: Sequence[Split],
     val: Split,
     plan: Plan,
     run: Run,
@@ -43,10 +43,12 @@ def train_net(
 
     Args:
         loss: of a batch, by the network; a differentiable scalar.
+        train: the images to learn from; of a random defence one split for each of `View.draws`.
         val: selects among epochs.
     """
-    features = train.images.dtype != np.uint8
-    plan = replace(plan, augment=plan.augment and not (features and max(train.images.shape[1:3]) <= SMALL))
+    payloads = train[0].images
+    features = payloads.dtype != np.uint8
+    plan = replace(plan, augment=plan.augment and not (features and max(payloads.shape[1:3]) <= SMALL))
     adam = torch.optim.AdamW(net.parameters(), learning_rate, weight_decay=0.01)
     learner = Learner({"net": net.to(pick_device())}, {"adam": adam})
 
@@ -63,7 +65,7 @@ def run_loop(
     learner: Learner,
     update: Callable[[Batch], Mapping[str, float]],
     loss: Loss,
-    train: Split,
+    train: Sequence[Split],
     val: Split,
     plan: Plan,
     run: Run,

@@ -14,10 +14,10 @@ from typing import Any, ClassVar, Self
 import torch
 from torch import Tensor, nn
 
-from dapter.attacks import Attack, Goal, granted
+from dapter.attacks import Attack, Goal
 from dapter.attacks._decoding import Restorer
 from dapter.attacks._inputs import Inputs
-from dapter.attacks._restoring import originals, pairs, restoring_loss
+from dapter.attacks._restoring import originals, pairs_of_payloads, restoring_loss
 from dapter.attacks._training import ANSWER, run_loop
 from dapter.batches import Batch
 from dapter.errors import UsageError
@@ -95,8 +95,7 @@ class Adversarial(Attack):
         def loss(batch: Batch) -> Tensor:
             return restoring_loss("ssim", restore(batch), originals(batch))
 
-        splits = pairs(granted(view.train.payloads), view.train), pairs(granted(view.val.payloads), view.val)
-        run_loop(learner, update, loss, *splits, replace(self.plan, augment=False), run, seed)
+        run_loop(learner, update, loss, *pairs_of_payloads(view), replace(self.plan, augment=False), run, seed)
         return net.guess
 
     def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:

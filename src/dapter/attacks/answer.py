@@ -69,7 +69,7 @@ class AnswerOnly(Attack):
         def loss(batch: Batch) -> Tensor:
             return measure(net(batch.images, batch.labels[ANSWER]), batch.labels)
 
-        splits = _rows(view.train), _rows(view.val)
+        splits = [_rows(each) for each in view.draws], _rows(view.val)
         train_net(net, loss, *splits, self.plan, run, seed, learning_rate=self.learning_rate)
 
         def guess(observed: Observed) -> Guess:

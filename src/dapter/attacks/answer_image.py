@@ -62,7 +62,7 @@ class AnswerImage(Attack):
             def loss(batch: Batch) -> Tensor:
                 return restoring_loss(objective, net(batch.images, batch.labels[ANSWER]), originals(batch))
 
-            splits = _pairs(view.train), _pairs(view.val)
+            splits = [_pairs(each) for each in view.draws], _pairs(view.val)
             train_net(net, loss, *splits, self.plan, run, seed, learning_rate=self.learning_rate)
 
         def guess(observed: Observed) -> Guess:

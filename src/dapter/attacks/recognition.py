@@ -1,6 +1,6 @@
 """Automatic recognition: a network learns the secrets from labelled payloads (DAPter, sections 5.1 and 7.3.1)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Self
 
@@ -17,7 +17,7 @@ from dapter.errors import UsageError
 from dapter.loop import Plan
 from dapter.nets.recognisers import Recogniser, build_recogniser
 from dapter.runs import Run, derive_seed, write_atomic
-from dapter.types import Guess, Observed, View
+from dapter.types import Guess, Known, Observed, View
 
 LEAST = 64
 """Labelled images that every share holds at least."""
@@ -85,9 +85,8 @@ class Recognition(Attack):
         if self.start == "originals":
             self._pretrain(recogniser, view, scale.values, seed, run)
         net = _Attacker(standardise, scale, recogniser)
-        train = _rows(payloads, answer_values(answers), granted(view.train.secrets))
-        val = _rows(granted(view.val.payloads), answer_values(granted(view.val.answers)), granted(view.val.secrets))
-        self._train(net, _few(train, self.share, seed), _few(val, self.share, seed), view, seed, run)
+        *train, val = (_few(_rows(known), self.share, seed) for known in (*view.draws, view.val))
+        self._train(net, train, val, view, seed, run)
 
         def guess(observed: Observed) -> Guess:
             answer = answer_values(granted(observed.answers))
@@ -99,17 +98,18 @@ class Recognition(Attack):
         height, width = granted(view.train.payloads).shape[1:3]
         return build_recogniser(self.family, channels, answer, view.classes, self.width, (height, width))
 
-    def _train(self, net: nn.Module, train: Split, val: Split, view: View, seed: int, run: Run) -> None:
-        measure = SecretsLoss({name: train.labels[name] for name in view.classes}, view.classes)
+    def _train(self, net: nn.Module, train: Sequence[Split], val: Split, view: View, seed: int, run: Run) -> None:
+        first = train[0]
+        measure = SecretsLoss({name: first.labels[name] for name in view.classes}, view.classes)
 
         def loss(batch: Batch) -> Tensor:
             return measure(net(batch.images, batch.labels[ANSWER]), batch.labels)
 
-        longer = ON_VECTORS if train.images.shape[1:3] == (1, 1) else 1
+        longer = ON_VECTORS if first.images.shape[1:3] == (1, 1) else 1
         plan = replace(
             self.plan,
             epochs=round(longer * self.plan.epochs / self.share**0.5),
-            batch_size=min(self.plan.batch_size, max(16, len(train) // 10)),
+            batch_size=min(self.plan.batch_size, max(16, len(first) // 10)),
         )
         train_net(net, loss, train, val, plan, run, seed, learning_rate=self.learning_rate, mirror=view.mirror)
 
@@ -130,10 +130,8 @@ class Recognition(Attack):
         with part.lock():
             if not part.done:
                 net = _Attacker(Standardise(self.inputs, originals), None, recogniser)
-                train = _rows(originals, np.zeros((len(originals), answer), np.float32), secrets)
-                images = granted(view.val.originals)
-                val = _rows(images, np.zeros((len(images), answer), np.float32), granted(view.val.secrets))
-                replace(self, share=1.0)._train(net, train, val, view, seed, part)
+                train, val = (_blind(known, answer) for known in (view.train, view.val))
+                replace(self, share=1.0)._train(net, [train], val, view, seed, part)
                 state = {name: value.cpu().contiguous() for name, value in recogniser.state_dict().items()}
                 write_atomic(part.path / WEIGHTS, save(state))
                 part.finish()
@@ -155,8 +153,15 @@ class _Attacker(nn.Module):
         return found
 
 
-def _rows(images: np.ndarray, answer: np.ndarray, secrets: Mapping[str, np.ndarray]) -> Split:
-    return Split(images, {**secrets, ANSWER: answer})
+def _rows(known: Known) -> Split:
+    """Payloads with their secrets and answers."""
+    return Split(granted(known.payloads), {**granted(known.secrets), ANSWER: answer_values(granted(known.answers))})
+
+
+def _blind(known: Known, answer: int) -> Split:
+    """Originals with their secrets, and as many values of no answer."""
+    originals = granted(known.originals)
+    return Split(originals, {**granted(known.secrets), ANSWER: np.zeros((len(originals), answer), np.float32)})
 
 
 def _few(split: Split, share: float, seed: int) -> Split:
