@@ -1,12 +1,14 @@
 """The lines of a results file by the study that they belong to, and what they rest on, in words."""
 
 from collections.abc import Sequence
+from dataclasses import fields
 
 from dapter.attacks.recognition import ON_VECTORS
 from dapter.audit_lines import Variant, variants
+from dapter.defences import build_defence
 from dapter.plugins import find, names
 from dapter.presets import find_preset
-from dapter.subjects import FEATURES
+from dapter.subjects import seen_as
 from dapter.tables import DIALS, plain
 from dapter.types import Measurement
 
@@ -29,8 +31,8 @@ ELSEWHERE = ("image_size", "row")
 
 FLAGGED = (
     "≥, or flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, "
-    "so the leak is a lower bound. `older attackers`: not measured again since attackers of features became stronger, "
-    "so the leak may be too small ([log](log.md#attacks))."
+    "so the leak is a lower bound. `older attackers`: not measured again since attackers of features, or of random "
+    "payloads, became stronger, so the leak may be too small ([log](log.md#attacks))."
 )
 EPSILON = (
     "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "
@@ -115,11 +117,19 @@ def count(found: Sequence[Measurement]) -> str:
 
 
 def flags(each: Variant, worst: Sequence[Measurement]) -> str:
-    """What the worst attacks are flagged with, and whether features were attacked before attackers saw them as now."""
+    """What the worst attacks are flagged with, and whether attackers see such payloads otherwise by now."""
     said = [flag.replace("_", " ") for entry in worst for flag in entry.flags]
-    if each.defence in names("defences") and find("defences", each.defence).sends == "features":
-        said += ["older attackers" for entry in worst if entry.settings.get("features") != FEATURES]
+    now = _seen_as_now(each)
+    said += ["older attackers" for entry in worst if any(entry.settings.get(way) != now[way] for way in now)]
     return ", ".join(dict.fromkeys(said))
+
+
+def _seen_as_now(each: Variant) -> dict[str, int]:
+    if each.defence not in names("defences"):
+        return {}
+    kind = find("defences", each.defence)
+    own = {entry.name: each.settings[entry.name] for entry in fields(kind) if entry.name in each.settings}
+    return seen_as(build_defence(each.defence, own))
 
 
 def in_words(each: Variant) -> str:

@@ -12,7 +12,7 @@ import tyro
 from audit_pages import lines
 from benchmark_files import load
 from dapter.features import pack
-from dapter.subjects import FEATURES
+from dapter.subjects import DRAWS, FEATURES
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +175,15 @@ def test_features_that_older_attackers_read_are_flagged_on_the_board(standings, 
     header, rows = standings.standings(found)
     flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
     assert flagged == (set() if features == FEATURES else {"nopeek"})
+
+
+@pytest.mark.parametrize("draws", [None, DRAWS])
+def test_noise_that_older_attackers_saw_once_is_flagged_on_the_board(standings, draws):
+    about = {} if draws is None else {"draws": draws}
+    noisy = [replace(line, settings={**line.settings, **about}) for line in lines("gaussian_noise", None)]
+    header, rows = standings.standings(noisy + lines("blur", None))
+    flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
+    assert flagged == (set() if draws else {"gaussian noise"})
 
 
 def test_packed_features_have_the_header_that_the_note_names(standings):

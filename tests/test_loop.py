@@ -169,6 +169,19 @@ def test_a_checkpoint_cannot_run_code(tmp_path):
     assert not (tmp_path / "pwned").exists()
 
 
+def test_each_epoch_takes_the_next_version(tmp_path):
+    seen = []
+
+    class Watching(Number):
+        def update(self, batch):
+            seen.append(set(batch.labels["number"].tolist()))
+            return super().update(batch)
+
+    versions = [Split(split_of().images, {"number": np.full(20, number)}) for number in (1, 2, 3)]
+    fit_number(tmp_path, Watching(), train=versions)
+    assert seen == [{1}] * 4 + [{2}] * 4 + [{3}] * 4 + [{1}] * 4
+
+
 def test_fewer_images_than_a_batch_still_train(tmp_path):
     learner, curve = fit_number(tmp_path, plan=Plan(epochs=3, batch_size=128), train=split_of(4))
     assert learner.value > 0

@@ -101,9 +101,8 @@ class Subject:
 
     @property
     def seen_as(self) -> dict[str, int]:
-        """How attackers see its payloads: `features`, see FEATURES; of a random defence `draws`, see DRAWS."""
-        features = {"features": FEATURES} if self.sends_features else {}
-        return {**features, "draws": DRAWS} if self.random else features
+        """How attackers see its payloads."""
+        return {} if isinstance(self.defence, Tool) else seen_as(self.defence)
 
     @property
     def white_box(self) -> bool:
@@ -114,11 +113,6 @@ class Subject:
     def sends_features(self) -> bool:
         """Whether its payloads are features, and no images."""
         return not isinstance(self.defence, Tool) and self.defence.sends == "features"
-
-    @property
-    def random(self) -> bool:
-        """Whether payloads of the same image differ, as attackers who hold the client part can tell."""
-        return not isinstance(self.defence, Tool) and self.defence.random
 
     @property
     def trained(self) -> bool:
@@ -173,11 +167,12 @@ class Subject:
     def view(self, val: int | None) -> View:
         """All that a threat model can grant; `val` images of the validation split, None: all."""
         client = None if isinstance(self.defence, Tool) else self.defence.client().to(pick_device())
+        draws = self.seen_as.get("draws", 1)
         return View(
             train=self._known("train", None),
             val=self._known("val", val),
             classes={secret: len(self.data.classes[secret]) for secret in self.data.readable},
-            redraws=tuple(self._known("train", None, draw) for draw in range(1, DRAWS)) if self.random else (),
+            redraws=tuple(self._known("train", None, draw) for draw in range(1, draws)),
             mirror=self.data.mirror,
             client=client,
         )
@@ -191,6 +186,12 @@ class Subject:
     def ask(self, images: np.ndarray) -> Answer:
         """What the unchanged service answers to images, uint8 (N, H, W, 3)."""
         return _no_answer(len(images)) if self.service is None else self.service.answer(Payload(images))
+
+
+def seen_as(defence: Defence) -> dict[str, int]:
+    """How attackers see the payloads of a defence: `features`, see FEATURES; where it is random `draws`, see DRAWS."""
+    features = {"features": FEATURES} if defence.sends == "features" else {}
+    return {**features, "draws": DRAWS} if defence.random else features
 
 
 def load_subject(subject: Run | Path | str | Defence | Subject, service: Service | None, data: Data) -> Subject:
