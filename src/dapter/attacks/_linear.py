@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dapter.attacks import granted
 from dapter.attacks._inputs import answer_values
-from dapter.types import Observed
+from dapter.types import Observed, View
 
 PENALTIES = (1e-6, 1e-4, 1e-2, 1.0, 100.0)
 """Of squared weights, where each value deviates by 1; for each target the best on `val` counts."""
@@ -69,25 +69,28 @@ class Linear:
         return (self.mean + chunk @ self.weights for chunk in self.values(observed))
 
 
-def learn_linear(train: Observed, targets: np.ndarray, val: Observed, val_targets: np.ndarray, seed: int) -> Linear:
+def learn_linear(view: View, targets: np.ndarray, val_targets: np.ndarray, seed: int) -> Linear:
     """The ridge regression of targets on what is observed, for each target with the penalty that is best on `val`.
 
     Args:
-        targets: of each image of `train`, (N, targets); NaN where they are unknown.
+        targets: of each image to learn from, (N, targets); NaN where they are unknown.
+        val_targets: of each image to choose by.
         seed: of how many values are summed up in fewer.
     """
-    values, mean = Values(train, seed), torch.from_numpy(np.nanmean(targets, axis=0, dtype=np.float64))
+    values, mean = Values(view.train.observed(), seed), torch.from_numpy(np.nanmean(targets, axis=0, dtype=np.float64))
     gram = products = torch.zeros((), dtype=torch.float64)
-    for chunk, wanted in zip(values(train), _chunks(targets), strict=True):
-        apart = (wanted - mean).nan_to_num()  # what is unknown counts as the mean
-        gram, products = gram + chunk.T @ chunk / len(targets), products + chunk.T @ apart / len(targets)
+    rows = len(view.draws) * len(targets)
+    for known in view.draws:
+        for chunk, wanted in zip(values(known.observed()), _chunks(targets), strict=True):
+            apart = (wanted - mean).nan_to_num()  # what is unknown counts as the mean
+            gram, products = gram + chunk.T @ chunk / rows, products + chunk.T @ apart / rows
     best, least = Linear(values, torch.zeros_like(products), mean), torch.full_like(mean, torch.inf)
     for penalty in PENALTIES:
         ridge = penalty * torch.eye(len(gram), dtype=gram.dtype)
         found = Linear(values, torch.cholesky_solve(products, torch.linalg.cholesky(gram + ridge)), mean)
         parts = [
             (read - wanted).square().nansum(dim=0)
-            for read, wanted in zip(found(val), _chunks(val_targets), strict=True)
+            for read, wanted in zip(found(view.val.observed()), _chunks(val_targets), strict=True)
         ]
         error = torch.stack(parts).sum(dim=0)
         best = Linear(values, found.weights.where(error < least, best.weights), mean)

@@ -37,7 +37,7 @@ class LinearRecognition(Attack):
             np.concatenate([_one_hot(labels[name], count) for name, count in view.classes.items()], axis=1)
             for labels in (known, others)
         ]
-        linear = learn_linear(view.train.observed(), targets[0], view.val.observed(), targets[1], seed)
+        linear = learn_linear(view, targets[0], targets[1], seed)
 
         def read(observed: Observed) -> tuple[Tensor, ...]:
             return torch.split(torch.cat(list(linear(observed))), classes, dim=1)

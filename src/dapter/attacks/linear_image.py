@@ -33,7 +33,7 @@ class LinearImage(Attack):
         size = granted(view.train.originals).shape[1:3]
         small = _small(*size)
         targets = [_shrunk(granted(known.originals), small) for known in (view.train, view.val)]
-        linear = learn_linear(view.train.observed(), targets[0], view.val.observed(), targets[1], seed)
+        linear = learn_linear(view, targets[0], targets[1], seed)
 
         def enlarge(values: Tensor) -> np.ndarray:
             images = values.float().view(-1, *small, 3).permute(0, 3, 1, 2) / 255
