@@ -9,6 +9,7 @@ from benchmark_files import load
 from dapter.attacks import name_of
 from dapter.attacks.inversion import Inversion
 from dapter.attacks.partition import Partition
+from dapter.subjects import DRAWS
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_a_changed_service_and_epsilon_are_columns(reproductions):
     private.append(replace(epsilon, measure="epsilon", value=3.0, low=None, high=None, grade="guaranteed"))
     found = [
         *row("partition_cifar10", "none", lines("partition", None)),
-        *row("partition_cifar10", "private pixelation", private, service_changed=False, epsilon=1.0),
+        *row("partition_cifar10", "private pixelation", private, service_changed=False, epsilon=1.0, draws=DRAWS),
     ]
     ((none, pixels), *_), text = tables(reproductions.reproduction_part("rivals_x", found))
     assert (none["service changed"], pixels["service changed"]) == ("yes", "no")

@@ -184,6 +184,7 @@ def test_noise_that_older_attackers_saw_once_is_flagged_on_the_board(standings, 
     header, rows = standings.standings(noisy + lines("blur", None))
     flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
     assert flagged == (set() if draws else {"gaussian noise"})
+    assert "draws" not in str(rows)
 
 
 def test_packed_features_have_the_header_that_the_note_names(standings):

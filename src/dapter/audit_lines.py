@@ -10,7 +10,7 @@ from dapter.tables import CHANGED, DIALS, TOLD, how, lost, pick, plain, service_
 from dapter.types import Measurement
 from dapter.wording import number
 
-BESIDE = ("attack", "classifier", "features", CHANGED, "study", "subject")
+BESIDE = ("attack", "classifier", "draws", "features", CHANGED, "study", "subject")
 """Settings of a line that are not of its defence: how it was attacked, and for which study."""
 
 IMAGE, LEAK = "image", "leak"
