@@ -75,14 +75,18 @@ class Settings(Painters):
     """Where the file of results is."""
 
 
-def first_attacks(recogniser_epochs: int, decoder_epochs: int) -> list[Attack]:
-    """A recogniser and a decoder, both on the amplified residue, and re-identification where `identity` is secret."""
+def first_attacks(recogniser_epochs: int, decoder_epochs: int, features: bool = False) -> list[Attack]:
+    """A recogniser and a decoder, both on the amplified residue, and re-identification where `identity` is secret.
+
+    Args:
+        features: whether features are sent: both attack them scaled by place and by channel.
+    """
     recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
-    return [
+    first = [
         replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs)),
         replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs)),
-        People(),
     ]
+    return [*first, *(replace(attack, inputs="channels") for attack in first if features), People()]
 
 
 def converters(bench: Bench, settings: Settings) -> Iterator[tuple[Run | Defence, int]]:

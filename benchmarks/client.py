@@ -1,10 +1,11 @@
 """Where the time of one photo goes, on one thread: open, convert, encode, send; and its bytes before and after.
 
-    python benchmarks/client.py --release releases/NAME --key signing.pub --photos FOLDER --out results/client.jsonl
+    python benchmarks/client.py --release releases/NAME --key signing.pub --photos FOLDER
 
 The service is the reference service on this machine, with a model that answers at once: `send` is what the protocol
 and the sockets cost. Photos are resized to 224 x 224 pixels in memory first, as JPEG of quality 90; without --photos,
-they are generated portraits. Figures are the median over all photos, with the quartiles as low and high.
+they are generated portraits. Figures are the median over all photos, with the quartiles as low and high. Writes
+`results/client.jsonl`; lines of other settings stay.
 """
 
 import argparse
@@ -15,17 +16,19 @@ os.environ["OMP_NUM_THREADS"] = "1"
 from pathlib import Path
 
 import numpy as np
+from lines import replace_lines
 
 from dapter.client import Client
 from dapter.data import load_data
 from dapter.imagefile import SUFFIXES, encode, open_image
-from dapter.runs import code_version, environment
+from dapter.runs import code_version, environment, fingerprint
 from dapter.service.inference import Model
 from dapter.service.server import Server, Settings
 from dapter.types import Measurement
 from dapter.verify import verify_release
 
 SOURCE = "python benchmarks/client.py"
+RESULTS = Path(__file__).parents[1] / "results" / "client.jsonl"
 STEPS = ("open", "convert", "encode", "send")
 
 
@@ -89,16 +92,16 @@ def main():
     parser.add_argument("--rounds", type=int, default=5, help="of which the fastest counts")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--precision", default="float32")
-    parser.add_argument("--out", type=Path, default=Path("results/client.jsonl"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     files = photos(args.photos, args.size, args.n)
     times, sizes = measure(args.release, args.key, files, args.size, args.precision, args.rounds)
     manifest = verify_release(args.release, args.key).manifest
     data = "faces" if args.photos is None else "folder"
-    with args.out.open("a") as out:
-        for line in lines(manifest, args.size, args.precision, times, sizes, data):
-            print(f"{line.measure}: {line.value:,.2f} ({line.low:,.2f} to {line.high:,.2f})")
-            out.write(line.to_json() + "\n")
+    found = list(lines(manifest, args.size, args.precision, times, sizes, data))
+    replace_lines(args.out, found, lambda entry: (entry.data, fingerprint(entry.settings)))
+    for line in found:
+        print(f"{line.measure}: {line.value:,.2f} ({line.low:,.2f} to {line.high:,.2f})")
     print(f"The figures are in {args.out}")
 
 

@@ -41,6 +41,9 @@ RESULTS = Path(__file__).parents[1] / "results" / "export.jsonl"
 SIZE = (224, 224)
 """Height and width in pixels at which time and memory are measured."""
 
+TIMED = ("latency_ms", "peak_memory_bytes")
+"""What is measured at that size; all else is of the training's size."""
+
 WORKER = Path(__file__).with_name("one_export.py")
 
 
@@ -76,10 +79,13 @@ def lines_of(
     report: partial[Measurement], form: str, precision: Precision, values: dict[str, Any]
 ) -> Iterator[Measurement]:
     """One line a figure; a figure is a number, or fields of a Measurement."""
-    run = report.keywords["settings"]
+    shared = {**report.keywords["settings"], "format": form, "precision": precision}
     for measure, value in values.items():
         fields = value if isinstance(value, dict) else {"value": float(value)}
-        yield report(measure=measure, **fields, settings={**run, "format": form, "precision": precision})
+        where: dict[str, Any] = {"image_size": list(SIZE)} if measure in TIMED else {}
+        if measure == "target_accuracy":
+            where = {"split": "val"}
+        yield report(measure=measure, **fields, settings={**shared, **where})
 
 
 def accuracy_of(answer: dict[str, Any], name: str) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def rows(settings: Settings, run: Run, service: Service, data: Data) -> Iterator
         defence=manifest["name"],
         data=data.name,
         target="+".join(service.targets),
-        settings={**manifest["settings"], "image_size": list(SIZE), "run": run.path.name},
+        settings={**manifest["settings"], "image_size": list(data.image_size), "run": run.path.name},
         seed=manifest["seed"],
         preset=manifest["preset"],
         source="benchmarks/export.py",

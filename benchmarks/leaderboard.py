@@ -10,7 +10,6 @@ Interrupted work resumes; a defence that fails is named at the end, and stops no
 """
 
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench, build_at_scale, load
 from converter import Settings as BenchSettings
-from lines import replace_lines
+from lines import chosen, measure_each
 from source import command
 from tables import write_pages
 
@@ -58,8 +57,8 @@ class Settings:
     size: int | None = None
     """Height and width of the images, for sets that are resized."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
-    defences: tuple[str, ...] = ("all",)
-    """Names of defences, or all."""
+    defences: tuple[str, ...] = ()
+    """Names of defences; by default all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the defences; each is attacked with the attacker's seed 0."""
     recogniser_epochs: int = 4
@@ -98,13 +97,14 @@ class Board:
         settings = self.settings
         asked = replace(settings, defences=(name,))
         source = command("benchmarks/leaderboard.py", asked, ("data", "target", "defences"))
+        features = self.build(name).sends == "features"
         for seed in settings.seeds:
             run = self.train(name, seed)
             found = audit(
                 [run],
                 self.bench.service,
                 self.data,
-                attacks=first_attacks(settings.recogniser_epochs, settings.decoder_epochs),
+                attacks=first_attacks(settings.recogniser_epochs, settings.decoder_epochs, features),
                 root=settings.runs,
                 preset=settings.preset,
                 workers=settings.workers,
@@ -120,23 +120,19 @@ class Board:
 def main() -> int:
     """Measure, and write the file after every defence; the exit code."""
     settings = tyro.cli(Settings, description=__doc__)
+    defences = chosen(settings.defences, names("defences"), "--defences")
     board = Board(settings)
     path = settings.results / f"leaderboard_{settings.data}_{settings.target}_{settings.preset}.jsonl"
-    failed = []
-    for name in names("defences") if "all" in settings.defences else settings.defences:
-        try:
-            found = list(board.lines(name))
-        except Exception:  # whatever is wrong with one defence, hours of others follow
-            traceback.print_exc()
-            failed.append(name)
-            continue
-        replace_lines(path, found, lambda entry: (entry.defence, entry.seed, *entry.settings["image_size"]))
-    print(path)
+    code = measure_each(
+        defences,
+        board.lines,
+        path,
+        lambda entry: (entry.defence, entry.seed, *entry.settings["image_size"]),
+        "--defences",
+    )
     if settings.results == RESULTS:
         write_pages()
-    if failed:
-        print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with --defences {' '.join(failed)}")
-    return 1 if failed else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """A results file: one measurement a line."""
 
-from collections.abc import Callable, Collection, Hashable
+import sys
+import traceback
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 
-from dapter.runs import write_atomic
+from dapter.runs import hold, write_atomic
 from dapter.types import Measurement
+
+Key = Callable[[Measurement], Hashable]
+"""What a measurement is of."""
 
 
 def read(path: Path) -> list[Measurement]:
@@ -12,14 +17,52 @@ def read(path: Path) -> list[Measurement]:
     return [Measurement.from_json(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def replace_lines(path: Path, found: Collection[Measurement], key: Callable[[Measurement], Hashable]) -> None:
+def replace_lines(path: Path, found: Collection[Measurement], key: Key) -> None:
     """Put new measurements in the place of old ones with the same key; every other line stays.
 
     Args:
-        path: the results file; written whole or not at all.
+        path: the results file; written whole or not at all, and by one process at a time.
         found: the new measurements; they come last.
         key: what a measurement is of.
     """
     again = {key(entry) for entry in found}
-    kept = [entry for entry in read(path) if key(entry) not in again]
-    write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with hold(path.parent):
+        kept = [entry for entry in read(path) if key(entry) not in again]
+        write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+
+
+def chosen(asked: Sequence[str], known: Iterable[str], option: str) -> list[str]:
+    """What a command line names, or everything that is known; an unknown name ends the program."""
+    every = list(known)
+    unknown = [name for name in asked if name not in every]
+    if unknown:
+        sys.exit(f"{option}: unknown {', '.join(unknown)}. Cure: one or more of {', '.join(every)}")
+    return list(asked) or every
+
+
+def measure_each(
+    names: Sequence[str], lines: Callable[[str], Iterable[Measurement]], path: Path, key: Key, option: str
+) -> int:
+    """Measure one after the other, and write the file after each; one that fails is named and stops no other.
+
+    Args:
+        names: what to measure.
+        lines: measures one.
+        path, key: as of `replace_lines`.
+        option: of the command line, which repeats those that failed.
+
+    Returns:
+        The exit code.
+    """
+    failed = []
+    for name in names:
+        try:
+            replace_lines(path, list(lines(name)), key)
+        except Exception:  # whatever is wrong with one, hours of others follow
+            traceback.print_exc()
+            failed.append(name)
+    print(path)
+    if failed:
+        print(f"Failed, see above: {', '.join(failed)}. Cure: mend them and repeat with {option}")
+    return 1 if failed else 0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import studies, trained
+from studies import BRACKETS, studies, trained
 
 from dapter.audit_lines import IMAGE, Variant, spread, variants
 from dapter.tables import markdown
@@ -27,8 +27,8 @@ NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
     "them, under one recogniser and one decoder, or the whole suite, or one decoder and re-identification (who is "
     "shown), where these were run; attackers trained longer may find more; ≥: one was still learning, so that the leak "
-    "is a lower bound. In brackets: 95 % intervals; in "
-    "parentheses: mean and range over trainings. Grade: measured, but for the hard budget, the most bits that any "
+    f"is a lower bound. {BRACKETS}. "
+    "Grade: measured, but for the hard budget, the most bits that any "
     "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name "
     "of a converter are what its training was to keep to on average. Alone: what a classifier of the converter's own "
     "size answers on the device, without any service."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from studies import EPSILON, FLAGGED, count, flags, in_words, scale, sizes
+from studies import BRACKETS, EPSILON, FLAGGED, count, flags, in_words, scale, sizes
 
 from dapter.audit_lines import IMAGE, Variant, attack_key, spread, variants
 from dapter.defences.deepobfuscator import SMALLEST
@@ -59,8 +59,8 @@ TABLES = {
 }
 
 NOTE = (
-    "Of each secret the strongest attack, chosen by its leak on validation images. In brackets: 95 % intervals; in "
-    f"parentheses: mean and range over trainings; grade: measured. {FLAGGED} The papers trained far longer and on "
+    f"Of each secret the strongest attack, chosen by its leak on validation images. {BRACKETS}; grade: measured. "
+    f"{FLAGGED} The papers trained far longer and on "
     "other machines; where a paper's figure is known it is named, and is the paper's own attack's."
 )
 

@@ -5,7 +5,8 @@
 trains the service as `benchmarks/converter.py` does (or finds it), then every row of the table as long as the service
 was trained, and audits it. The file `results/rivals_<study>_<preset>.jsonl` gets its lines, one measurement a line:
 `settings.row` is the row of the table, `reported` the paper's figure where it is known. Lines of the same row, seed and
-image size are replaced; `--rows` measures some rows only. Interrupted work resumes. The studies:
+image size are replaced; `--rows` measures some rows only. Interrupted work resumes; a row that fails is named at the
+end, and stops no other. The studies:
 
     disco_table1            CIFAR-10 as the paper's text has it: animal or vehicle is the target, the class is secret
     disco_table1_classes    as its code has it: the ten classes are the target, the image is hidden
@@ -20,6 +21,8 @@ The row `noise` puts noise on the image, so that the service may stay; DISCO's c
 Privacy Partitioning are ours.
 """
 
+import math
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,13 +32,14 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench, build_at_scale
 from converter import Settings as BenchSettings
-from lines import replace_lines
+from lines import chosen, measure_each
 from source import command
 
 from dapter.attacks import Attack
 from dapter.audit import audit
 from dapter.data import Data, load_data
-from dapter.defences import with_settings
+from dapter.defences import Defence, with_settings
+from dapter.presets import find_preset
 from dapter.tables import leak_table
 from dapter.train import load_defence
 from dapter.types import Measurement
@@ -46,12 +50,23 @@ Reported = Mapping[tuple[str, str | None], float]
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a defence with its settings, those that are chosen in use, and what the paper reports."""
+    """One row of a table: a defence with its settings, those that are chosen in use, and what the paper reports.
+
+    A setting that follows from the width is a function of it.
+    """
 
     defence: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     use: Mapping[str, Any] = field(default_factory=dict)
     reported: Reported = field(default_factory=dict)
+
+    def build(self, preset: str) -> Defence:
+        """The defence, at the scale of a preset."""
+        width = find_preset(preset).width
+        settings = {name: value(width) if callable(value) else value for name, value in self.settings.items()}
+        if any(map(callable, self.settings.values())):
+            settings["width"] = width
+        return build_at_scale(self.defence, settings, preset)
 
 
 @dataclass(frozen=True)
@@ -82,7 +97,7 @@ STUDIES: Mapping[str, Study] = {
             "adversary": Row("learning_not_to_learn", {"lam": 0.0}),
             "maximum entropy": Row("maximum_entropy", {"blocks": 6}),
             "DISCO": DISCO,
-            "DISCO with decoupler": Row("disco", {"hides": "secrets", "decoupler": 4, "width": 16}),
+            "DISCO with decoupler": Row("disco", {"hides": "secrets", "decoupler": math.isqrt}),
         },
     ),
     "disco_table1_classes": Study(
@@ -169,7 +184,7 @@ class Settings:
     seeds: tuple[int, ...] = (0,)
     """Of the defences; each is attacked with the attacker's seed 0."""
     data: str | None = None
-    """Another data set than the paper's, for a trial; `target` and `secrets` then name its labels."""
+    """Another data set than the paper's, for a trial; `target` and `secrets` name its labels, `results` a folder."""
     target: str = ""
     secrets: tuple[str, ...] = ()
     n: int | None = None
@@ -186,6 +201,11 @@ class Settings:
     """Where run folders are kept."""
     results: Path = RESULTS
     """Where the file of results is."""
+
+    @property
+    def trial(self) -> bool:
+        """Whether this is not what the paper measured."""
+        return self.data is not None or self.n is not None
 
     def load(self, study: Study, secrets: bool) -> Data:
         """The data set, with the study's secrets or without."""
@@ -205,24 +225,24 @@ class Repetition:
         self.bench = Bench(replace(asked, runs=settings.runs), blind)
         self.data = settings.load(self.study, secrets=True)
 
-    def attacks(self) -> list[str | Attack]:
-        """What the rows are attacked with."""
+    def attacks(self, features: bool) -> list[str | Attack]:
+        """What a row is attacked with."""
         settings = self.settings
         more = self.study.more if settings.attacks is None else settings.attacks
-        return [*first_attacks(settings.recogniser_epochs, settings.decoder_epochs), *more]
+        return [*first_attacks(settings.recogniser_epochs, settings.decoder_epochs, features), *more]
 
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a row."""
         settings, row = self.settings, self.study.rows[name]
         source = command("benchmarks/rivals.py", replace(settings, rows=(name,)), ("study", "rows"))
-        defence = build_at_scale(row.defence, row.settings, settings.preset)
+        defence = row.build(settings.preset)
         for seed in settings.seeds:
             run = self.bench.train(defence, self.bench.preset.service_plan, seed, data=self.data)
             found = audit(
                 [with_settings(load_defence(run), **row.use) if row.use else run],
                 self.bench.service,
                 self.data,
-                attacks=self.attacks(),
+                attacks=self.attacks(defence.sends == "features"),
                 root=settings.runs,
                 preset=settings.preset,
                 workers=settings.workers,
@@ -235,16 +255,20 @@ class Repetition:
                 yield replace(entry, settings={**entry.settings, **added}, **given)
 
 
-def main() -> None:
-    """Measure, and write the results file after every row."""
+def main() -> int:
+    """Measure, and write the results file after every row; the exit code."""
     settings = tyro.cli(Settings, description=__doc__)
-    repetition = Repetition(settings)
-    path = settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl"
-    for name in settings.rows or repetition.study.rows:
-        found = list(repetition.lines(name))
-        replace_lines(path, found, lambda entry: (entry.settings["row"], entry.seed, *entry.settings["image_size"]))
-    print(path)
+    rows = chosen(settings.rows, STUDIES[settings.study].rows, "--rows")
+    if settings.trial and settings.results == RESULTS:
+        sys.exit("--data and --n: a trial would replace lines of the paper's data. Cure: --results, another folder")
+    return measure_each(
+        rows,
+        Repetition(settings).lines,
+        settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl",
+        lambda entry: (entry.settings["row"], entry.seed, *entry.settings["image_size"]),
+        "--rows",
+    )
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import EPSILON, FLAGGED, flags, in_words, scale, sizes
+from studies import BRACKETS, EPSILON, FLAGGED, flags, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
@@ -15,8 +15,8 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 
 NOTE = (
     "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    "them. In brackets: 95 % intervals; in "
-    "parentheses: mean and range over trainings; grade: measured, but for the hard budget, the most bits that any "
+    f"them. {BRACKETS}; "
+    "grade: measured, but for the hard budget, the most bits that any "
     f"payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times the mean size of a payload, as PNG "
     "file, or as packed features in float16 with a header of about 80 bytes, not compressed: what is pruned is sent as "
     "zeros and counts. Work: multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's "

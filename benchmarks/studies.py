@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import fields
 
+from dapter.attacks._inputs import Inputs
 from dapter.attacks.recognition import ON_VECTORS
 from dapter.audit_lines import Variant, variants
 from dapter.defences import build_defence
@@ -29,10 +30,18 @@ FRONTIER = ("lambda", "budget", "budgets")
 ELSEWHERE = ("image_size", "row")
 """Settings of a line that stand in the caption, or in a column of their own."""
 
+CHANNELS: Inputs = "channels"
+"""The scale of features under which the youngest of the attackers read them."""
+
+BRACKETS = (
+    "In brackets: 95 % intervals, of a leak that of the attack's score alone, floor and ceiling as they were measured; "
+    "in parentheses: mean and range over trainings"
+)
 FLAGGED = (
     "≥, or flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, "
-    "so the leak is a lower bound. `older attackers`: not measured again since attackers of features, or of random "
-    "payloads, became stronger, so the leak may be too small ([log](log.md#attacks))."
+    "so the leak is a lower bound; after more than about six epochs the learning rate has fallen too far for that "
+    "flag, and attackers trained longer may find more. `older attackers`: not measured again since attackers of "
+    "features, or of random payloads, became stronger, so the leak may be too small ([log](log.md#attacks))."
 )
 EPSILON = (
     "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "
@@ -121,6 +130,8 @@ def flags(each: Variant, worst: Sequence[Measurement]) -> str:
     said = [flag.replace("_", " ") for entry in worst for flag in entry.flags]
     now = _seen_as_now(each)
     said += ["older attackers" for entry in worst if any(entry.settings.get(way) != now[way] for way in now)]
+    if "features" in now and not any(line.settings.get("attack", {}).get("inputs") == CHANNELS for line in each.lines):
+        said.append("older attackers")
     return ", ".join(dict.fromkeys(said))
 
 

@@ -19,7 +19,7 @@ from overview import Files, worst_leaks
 from readme import readme
 from reproductions import reproduction_part
 from standings import board_figures, board_part
-from studies import AUDITS, frontier, studies
+from studies import AUDITS, BRACKETS, frontier, studies
 
 from dapter.audit_figures import dial_figure, frontier_figure
 from dapter.audit_lines import Variant, summary, variants
@@ -30,10 +30,7 @@ from dapter.types import Measurement
 
 ROOT = Path(__file__).parents[1]
 
-SCALE = (
-    "Leak 0: nothing beyond the answer; 1: as much as from the original. In brackets: 95 % intervals; in parentheses: "
-    "mean and range over trainings; grade: measured."
-)
+SCALE = f"Leak 0: nothing beyond the answer; 1: as much as from the original. {BRACKETS}; grade: measured."
 STUDIES = {
     "seeds": "λ = 0.9, three seeds, trained from scratch",
     "sweep": "Other λ, each fine-tuned from seed 0's converter of λ = 0.9",

@@ -1,13 +1,13 @@
 """Where the time of one photo goes in the browser: open, convert (with its PNG), send; WebAssembly, one thread.
 
     make web
-    python benchmarks/web.py --photos FOLDER --out results/web.jsonl
+    python benchmarks/web.py --photos FOLDER
 
 The page is driven in headless Chromium; the service is the reference service on this machine, with a model that
 answers at once. Photos are those of `benchmarks/client.py`; the page scales them to the size of the release (--release,
 --key): without one, that of `benchmarks/load.py` in the photos' size, hardly trained, as fast as a trained one. Figures
 are the median over all photos, with the quartiles as low and high. `ready` is from the page's address to the moment
-it takes photos, all files from this machine, n = 1.
+it takes photos, all files from this machine, n = 1. Writes `results/web.jsonl`; lines of other settings stay.
 """
 
 import argparse
@@ -27,16 +27,18 @@ from pathlib import Path
 
 import load
 import numpy as np
+from lines import replace_lines
 from playwright.sync_api import sync_playwright
 
 from client import photos
-from dapter.runs import code_version, environment
+from dapter.runs import code_version, environment, fingerprint
 from dapter.service.inference import Model
 from dapter.service.server import Server, Settings
 from dapter.types import Measurement
 from dapter.verify import verify_release
 
 SOURCE = "python benchmarks/web.py"
+RESULTS = Path(__file__).parents[1] / "results" / "web.jsonl"
 STEPS = ("open", "convert", "send")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -115,7 +117,7 @@ def lines(manifest, ready, rows, about):
 
 
 def main():
-    """Measure, print, and append to a file if one is named."""
+    """Measure, print, and write the results file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--release", type=Path)
     parser.add_argument("--key", type=Path)
@@ -123,7 +125,7 @@ def main():
     parser.add_argument("--size", type=int, default=224, help="pixels on a side of the photos")
     parser.add_argument("--n", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         release, key = asked.release, asked.key
@@ -136,9 +138,7 @@ def main():
     found = list(lines(manifest, ready, rows, about))
     for line in found:
         print(f"{line.measure}: {line.value:.1f}")
-    if asked.out:
-        with asked.out.open("a", encoding="utf-8") as file:
-            file.writelines(line.to_json() + "\n" for line in found)
+    replace_lines(asked.out, found, lambda entry: fingerprint(entry.settings))
 
 
 if __name__ == "__main__":

@@ -51,11 +51,14 @@ def test_the_scores_of_a_headline_are_those_of_its_attack_alone():
 
 
 def test_a_leak_without_a_scale_is_no_headline_beside_one_that_has():
-    tiny = [replace(line, secret="other", value=31.0, flags=("no_room",)) for line in lines() if line.measure == "leak"]
+    flagged = [replace(line, secret="other", flags=("no_room",)) for line in lines() if line.measure == "leak"]
+    tiny = [replace(line, value=31.0, low=-5.0) for line in flagged]
     (each,) = variants([*lines(), *tiny])
     assert each.leakiest() == "class"
     (alone,) = variants([line for line in [*lines(), *tiny] if line.secret in (None, "other")])
     assert alone.leakiest() == "other"
+    (read,) = variants([*lines(), *(replace(line, value=1.0, low=0.8) for line in flagged)])
+    assert read.leakiest() == "other"
 
 
 def test_of_several_attack_seeds_the_largest_leak_counts():

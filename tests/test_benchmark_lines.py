@@ -1,5 +1,7 @@
 """Results that are measured anew replace their own lines and no others."""
 
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from audit_pages import lines
 from benchmark_files import load
 from dapter.errors import DataError
+from dapter.runs import hold
 
 
 def named(defence, study, more=0.0):
@@ -26,6 +29,39 @@ def test_lines_of_the_same_are_replaced_and_no_others(tmp_path):
     anew = named("budget", "identity", more=0.1)
     module.replace_lines(path, anew, of)
     assert module.read(path) == [*others, *anew]
+
+
+def test_two_at_once_lose_nothing(tmp_path):
+    """While one holds the file, the other waits, and then reads what the first has written."""
+    module = load("lines")
+    path = tmp_path / "audit.jsonl"
+    started = threading.Event()
+
+    def other():
+        started.set()
+        module.replace_lines(path, named("budget", "budget"), of)
+
+    thread = threading.Thread(target=other)
+    with hold(tmp_path):
+        thread.start()
+        started.wait()
+        time.sleep(0.2)
+        assert not path.exists()
+        path.write_text("".join(line.to_json() + "\n" for line in named("dapter", "lambda")))
+    thread.join()
+    assert module.read(path) == [*named("dapter", "lambda"), *named("budget", "budget")]
+
+
+def test_one_that_fails_is_named_and_stops_no_other(tmp_path, capsys):
+    def lines_of(name):
+        if name == "bad":
+            raise ValueError("broken")
+        return named(name, "board")
+
+    path = tmp_path / "board.jsonl"
+    assert load("lines").measure_each(["bad", "dapter"], lines_of, path, of, "--defences") == 1
+    assert {entry.defence for entry in load("lines").read(path)} == {"dapter"}
+    assert "Failed, see above: bad. Cure: mend them and repeat with --defences" in capsys.readouterr().out
 
 
 def test_a_results_file_that_cannot_be_read_is_left_as_it_is(tmp_path):

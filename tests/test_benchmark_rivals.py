@@ -18,8 +18,23 @@ def test_every_row_can_be_built_and_says_which_study_it_is(rivals):
     assert all(name in rivals.__doc__ for name in rivals.STUDIES)
     for study in rivals.STUDIES.values():
         for row in study.rows.values():
-            defence = load("converter").build_at_scale(row.defence, row.settings, "cpu")
-            assert set(row.use) <= defence.adjustable()
+            assert set(row.use) <= row.build("cpu").adjustable()
+            row.build("paper")
+    decoupled = rivals.STUDIES["disco_table1"].rows["DISCO with decoupler"]
+    assert [(decoupled.build(preset).width, decoupled.build(preset).decoupler) for preset in ("cpu", "paper")] == [
+        (16, 4), (64, 8)]  # fmt: skip
+
+
+def test_a_trial_does_not_replace_what_was_measured(rivals, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rivals.py", "--study", "disco_table1", "--data", "faces"])
+    with pytest.raises(SystemExit, match="another folder"):
+        rivals.main()
+
+
+def test_an_unknown_row_ends_before_anything_is_trained(rivals, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["rivals.py", "--study", "disco_table1", "--rows", "DISCO", "Disco"])
+    with pytest.raises(SystemExit, match=r"unknown Disco\. Cure: one or more of none, noise"):
+        rivals.main()
 
 
 def test_the_presets_width_is_taken_where_none_is_said():

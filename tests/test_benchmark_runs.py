@@ -44,4 +44,6 @@ def test_a_converter_of_many_budgets_is_attacked_at_each(run):
     found = run("audit", "audit_faces_Smiling", *dial, "--seeds", "0")
     assert {line.settings["budget_bits"] for line in found} == {0.5, 1.0}
     assert {line.seed for line in found} == {0}
-    assert {line.attack for line in found if line.measure == "leak"} == {"recognition", "reconstruction"}
+    for budget in (0.5, 1.0):  # of attackers so short there may be no headline
+        attacks = {line.attack for line in found if line.settings["budget_bits"] == budget}
+        assert {"recognition", "reconstruction"} <= attacks

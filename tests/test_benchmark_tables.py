@@ -168,13 +168,24 @@ def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standin
     assert "lower bound" in part
 
 
-@pytest.mark.parametrize("features", [None, FEATURES - 1, FEATURES])
-def test_features_that_older_attackers_read_are_flagged_on_the_board(standings, features):
+@pytest.mark.parametrize(
+    ("features", "inputs", "old"),
+    [
+        (None, "channels", True),
+        (FEATURES - 1, "channels", True),
+        (FEATURES, "residue", True),
+        (FEATURES, "channels", False),
+    ],
+)
+def test_features_that_older_attackers_read_are_flagged_on_the_board(standings, features, inputs, old):
     about = {} if features is None else {"features": features}
-    found = [replace(line, settings={**line.settings, **about}) for line in lines("nopeek", None)] + lines("blur", None)
+    sent = [replace(line, settings={**line.settings, **about}) for line in lines("nopeek", None)]
+    attack = next(line for line in sent if line.measure == "secret_accuracy")
+    read = {**attack.settings["attack"], "inputs": inputs}
+    found = [*sent, replace(attack, settings={**attack.settings, "attack": read}), *lines("blur", None)]
     header, rows = standings.standings(found)
     flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
-    assert flagged == (set() if features == FEATURES else {"nopeek"})
+    assert flagged == ({"nopeek"} if old else set())
 
 
 @pytest.mark.parametrize("draws", [None, DRAWS])

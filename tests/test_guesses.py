@@ -64,6 +64,13 @@ def test_they_are_scored_whatever_their_order(exported, tmp_path):
     assert {line.value for line in score_guesses(worst, root)} == {0.0}
 
 
+def test_csv_as_spreadsheets_write_it_is_read(exported, tmp_path):
+    ids, truth, root = exported
+    file = write(tmp_path / "sheet.csv", perfect(ids, truth))
+    file.write_text("\ufeff" + file.read_text() + "\r\n", encoding="utf-8")
+    assert {line.value for line in score_guesses(file, root)} == {1.0}
+
+
 def test_parquet_is_read_as_well(exported, tmp_path):
     ids, truth, root = exported
     columns = {"id": ids, "shape:0": 0.5 - truth, "shape:1": np.zeros(ROWS)}
@@ -94,6 +101,7 @@ def test_with_an_audit_beside_they_have_a_leak(exported, given, secret_data, ser
         (lambda rows: [["0" * 16 + "-test-0000000", 0, 0], *rows[1:]], "no benchmark whose key"),
         (lambda rows: [[rows[0][0], "", 0], *rows[1:]], "is no number"),
         (lambda rows: [[rows[0][0], "nan", 0], *rows[1:]], "not finite"),
+        (lambda rows: [[rows[0][0], "1e308", 0], *rows[1:]], "too large"),
         (lambda rows: [[*rows[0], 3], *rows[1:]], "no table"),
         (lambda rows: [], "no benchmark whose key"),
     ],

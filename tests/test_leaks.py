@@ -134,6 +134,25 @@ def test_what_makes_an_attack_incredible_is_flagged():
     assert flags(cell([0.61]), originals={"r": cell([0.61])}) == [("no_room",)]
 
 
+@pytest.mark.parametrize(
+    ("attack", "ceiling", "leak"),
+    [
+        (0.75, 0.58, 1.0),
+        (0.75, 0.6, 1.0),
+        (0.75, 0.61, 1.0),
+        (0.61, 0.61, 1.0),
+        (0.5, 0.61, -10.0),
+        (0.61, 0.58, None),
+        (0.5, 0.6, None),
+    ],
+)
+def test_what_is_read_beyond_a_ceiling_without_room_is_as_much_as_the_original_says(attack, ceiling, leak):
+    found = find_leaks([FLOOR, cell([attack])], {"r": cell([ceiling])}, [])
+    worst = of(found, LEAK)
+    assert [finding.score.value for finding in worst] == ([] if leak is None else [pytest.approx(leak)])
+    assert all("no_room" in finding.flags for finding in of(found))
+
+
 def test_a_decoder_that_loses_to_the_mean_image_is_flagged():
     floor = cell([(0.3, "ssim", 0.01, IMAGE), (0.1, "mse", 0.01, IMAGE)], attack="answer_image", floor=True)
     bad = cell([(0.2, "ssim", 0.01, IMAGE), (0.2, "mse", 0.01, IMAGE)])

@@ -285,6 +285,14 @@ def test_two_processes_have_the_same_weights_in_every_step(together):
     assert np.isfinite(np.concatenate(first["weights"])).all()
 
 
+def test_two_processes_end_with_the_same_defence(tmp_path):
+    """Of stamps, of components that follow the features, of networks of which a part is locked on the way."""
+    finish(start_worker("defences", tmp_path, processes=2))
+    one, other = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert {name.split(":")[0] for name in one} == {"Budget", "Hybrid", "Partition"}
+    assert one == other
+
+
 def test_two_processes_agree_on_what_they_measure(together):
     first, second = together
     assert first["scores"] == second["scores"]

@@ -18,6 +18,8 @@ from dapter import loop, runs
 from dapter.data import Split
 from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
+from dapter.defences.hybrid import Hybrid
+from dapter.defences.partition import Partition
 from dapter.loop import Learner, Plan, fit
 from dapter.processes import distributed
 from dapter.runs import Run
@@ -178,17 +180,20 @@ def job_together(root):
     (root / f"rank{rank}.json").write_text(json.dumps(record))
 
 
-def job_budget(root):
-    """Several processes train a budget converter: the weights that each ends with."""
+def job_defences(root):
+    """Several processes train defences whose steps differ over the training: the weights that each ends with."""
+    data = make_data(secrets=("shape",))
+    weights = {}
     with distributed():
-        defence = Budget(width=4, alphabet=4)
-        train.train(defence, make_service(), make_data(), PLAN, root=root)
+        for defence in (Budget(width=4, alphabet=4), Hybrid(width=4), Partition(width=4, defenders=1, locked=0.5)):
+            train.train(defence, make_service(), data, PLAN, root=root)
+            for name, value in defence.learner.nets.state_dict().items():
+                weights[f"{type(defence).__name__}: {name}"] = value.flatten().tolist()
         rank = dist.get_rank()
-    weights = {name: value.flatten().tolist() for name, value in defence.learner.nets.state_dict().items()}
     (root / f"rank{rank}.json").write_text(json.dumps(weights))
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    jobs = {"killed": job_killed, "sweep": job_sweep, "together": job_together, "budget": job_budget}
+    jobs = {"killed": job_killed, "sweep": job_sweep, "together": job_together, "defences": job_defences}
     jobs[sys.argv[1]](Path(sys.argv[2]))

@@ -97,6 +97,7 @@ class Audit:
         data = self.data.load(self.secrets)
         key = export_benchmark(load_subject(self.subjects[0], self.service.load(), data), folder, self.out)
         print(f"The benchmark is {folder}; its README.md says what is asked. Hand out that folder and nothing else.")
+        print("Who has these images from elsewhere can find the payloads' originals. Use images that are not public.")
         print(f"The test secrets are kept in {key.path}. `dapter audit --import-guesses FILE` scores what comes back.")
 
     def _score(self) -> None:

@@ -100,9 +100,17 @@ class Variant:
         return [line for subject, headline in pairs for line in subject.scores(headline) if line.measure == measure]
 
     def leakiest(self) -> str | None:
-        """The secret with the largest leak, on the mean over the seeds; of those whose leak has a scale, if any has."""
-        scaled = [each for each in self.secrets if not any("no_room" in line.flags for line in self.worst(each))]
-        return max(scaled or self.secrets, key=lambda secret: mean(self.worst(secret)), default=None)
+        """The secret with the largest leak, on the mean over the seeds.
+
+        Of those whose leak has a scale, or was surely read all the same, if there are any.
+        """
+        sure = [each for each in self.secrets if not any(_without_scale(line) for line in self.worst(each))]
+        return max(sure or self.secrets, key=lambda secret: mean(self.worst(secret)), default=None)
+
+
+def _without_scale(line: Measurement) -> bool:
+    """Whether a headline may be chance, enlarged by a scale of hardly any length."""
+    return "no_room" in line.flags and not (line.low is not None and line.low > 0)
 
 
 def variants(lines: Iterable[Measurement]) -> list[Variant]:

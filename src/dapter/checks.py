@@ -15,7 +15,7 @@ FLAGS: Mapping[str, str] = {
     "constant_not_at_floor": "It read something from a constant image: the attack or its test leaks. Cure: find it",
     "unaware": "It never saw a payload while it learned: that it fails is no protection. Cure: read the other attacks",
     "answer_says_more": "The answer to the payload says more of it than that to the original: it is hidden there",
-    "no_room": "Originals say no more than the answer, so the leak has no scale. Cure: another secret",
+    "no_room": "Attackers of originals found no more than the answer says: the leak has no scale. Cure: another secret",
     "client_not_given": "Only images were given, not the client part: no attack that knows it was tried. Cure: give it",
     "no_service": "No service was given: the floor is how frequent values are, so leaks hold what an answer says",
     "over_budget": "Payloads carry more beyond the answer than was asked for. Cure: more epochs, or a smaller budget",

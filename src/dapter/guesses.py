@@ -23,6 +23,9 @@ ID = "id"
 ATTACK = "guesses"
 """In place of an attack's name, in the lines of guesses that were sent in."""
 
+MOST = 1e6
+"""The largest score that is taken, either sign; log-probabilities are far below."""
+
 SHOWN = 3
 """Wrong rows or columns that an error names."""
 
@@ -40,7 +43,7 @@ def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]
 
     Raises:
         DataError: the file cannot be read, is for no benchmark that is known here, has rows that are missing, twice or
-            too many, columns that are missing or unknown, or values that are no finite numbers.
+            too many, columns that are missing or unknown, or values that are no numbers, or too large.
     """
     columns = _read(file)
     key = _find_key(file, columns, root)
@@ -109,7 +112,8 @@ def _read(file: Path) -> dict[str, Sequence[Any]]:
             table = need("pyarrow.parquet", "ray").read_table(io.BytesIO(file.read_bytes()))
             names, rows = table.column_names, [each.to_pylist() for each in table.columns]
         else:
-            names, *lines = csv.reader(file.read_text(encoding="utf-8").splitlines(), strict=True)
+            read = csv.reader(file.read_text(encoding="utf-8-sig").splitlines(), strict=True)
+            names, *lines = filter(None, read)
             rows = [list(each) for each in zip(*lines, strict=True)] or [[] for _ in names]
         columns = dict(zip(names, rows, strict=True))
     except (OSError, UnicodeError, ValueError, csv.Error) as error:
@@ -169,8 +173,9 @@ def _scores(file: Path, columns: Columns, classes: Mapping[str, int]) -> dict[st
             found[secret] = np.array([columns[name] for name in names], np.float64).T
         except (TypeError, ValueError) as error:
             raise DataError(f"{file}: a score of {secret} is no number ({error}). Cure: finite numbers") from error
-        if not np.isfinite(found[secret]).all():
+        if not (np.abs(found[secret]) <= MOST).all():
             raise DataError(
-                f"{file}: a score of {secret} is missing or not finite. Cure: finite numbers, no empty cell"
+                f"{file}: a score of {secret} is missing, not finite or too large. Cure: a number in every cell, from "
+                f"{-MOST:,.0f} to {MOST:,.0f}"
             )
     return found

@@ -2,7 +2,8 @@
 
 DISCO (Singh et al., CVPR 2021, abstract) announced such data. Rows are shuffled by the system's entropy and numbered
 anew, so that who has the same data set cannot look secrets up by their place; a defence draws its noise anew, too.
-Nothing that is written depends on the test secrets. No original is in it.
+Nothing that is written depends on the test secrets. Who has the same images can still compare them with the payloads:
+the originals of blurred or noisy CIFAR-10 images were found by correlation alone, nearly all. The README forbids that.
 """
 
 import io
@@ -195,7 +196,11 @@ _README = """\
 
 Benchmark `{token}`. A device sent these payloads to a cloud service instead of images of `{data}`; the defence is
 `{defence}`. The service's answer is known to whoever sees the payload. Your attack shall tell the secrets of the test
-payloads. They are not in these files; the originals are not either. `benchmark.json` says all this to machines.
+payloads. They are not in these files; the originals are not either, unless this defence sends them. `benchmark.json`
+says all this to machines.
+
+Not an attack on the defence: to compare the payloads with the test images of a public data set. Such guesses do not
+count.
 
 Licence of the images that the payloads were made of: {licence}
 

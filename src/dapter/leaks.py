@@ -100,7 +100,7 @@ class _Scale:
         floor: of the answer alone.
         ceiling: of the best attack on originals, or of the originals themselves where both tell it and they are better;
             None where `top` is exact or there is none.
-        top: the ceiling's value.
+        top: the ceiling's value; where originals seem to say no more than the answer, see `_read_top`.
         hidden: whether the answer to the payload says more than that to the original.
     """
 
@@ -114,7 +114,7 @@ class _Scale:
 
 
 def _scale(
-    cells: Iterable[Cell],
+    cells: Collection[Cell],
     originals: Collection[Cell],
     exact: Mapping[tuple[str, str], Score],
     secret: str,
@@ -128,9 +128,26 @@ def _scale(
         ceiling = max(ceiling, perfect, key=lambda score: score.value)  # of people: what they are is told in both ways
     best = ceiling or perfect
     top = None if best is None else best.value
-    if ours is None or usual is None:
-        return _Scale(ours, ceiling, top, False)
-    return _Scale(usual if ours.beats(usual.value) else ours, ceiling, top, ours.surely_beats(usual))
+    floor = usual if ours is not None and usual is not None and ours.beats(usual.value) else ours
+    if floor is not None and ceiling is not None and not _has_room(floor, ceiling):
+        top = _read_top(floor, ceiling, _best((cell for cell in cells if not cell.floor), secret, measure))
+    hidden = ours is not None and usual is not None and ours.surely_beats(usual)
+    return _Scale(floor, ceiling, top, hidden)
+
+
+def _has_room(floor: Score, ceiling: Score) -> bool:
+    """Whether originals surely say more than the answer."""
+    return ceiling.low > floor.value
+
+
+def _read_top(floor: Score, ceiling: Score, read: Score | None) -> float | None:
+    """The ceiling where attackers of originals found no more than the answer says.
+
+    What was surely read from payloads, for their originals say that too; else the little that was found, if any.
+    """
+    if read is not None and read.surely_beats(floor) and read.beats(ceiling.value):
+        return read.value
+    return ceiling.value if ceiling.beats(floor.value) else None
 
 
 def _headlines(found: Sequence[Finding]) -> list[Finding]:
@@ -216,7 +233,7 @@ def _flags(
     if floor is not None and ceiling is not None:
         reached = None if own is None else _of(own.test, score.secret, score.measure)
         share = None if reached is None else relative(reached.value, floor.value, ceiling.value)
-        if not ceiling.low > floor.value:
+        if not _has_room(floor, ceiling):
             flags.append("no_room")
         elif share is not None and share < READ and not cell.floor:
             flags.append("originals_unbroken")

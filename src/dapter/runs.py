@@ -29,6 +29,22 @@ DONE = "done"
 LOCK = "lock"
 
 
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold a folder for a while; another process that wants it waits. A process that is killed lets go."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # also where a child process has inherited the file
+
+
 def fingerprint(value: Any) -> str:
     """SHA-256 of the value's canonical JSON, 64 hex digits."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -177,20 +193,9 @@ class Run:
         path = self.path / name
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder for a while; another process that wants it waits. A process that is killed lets go."""
-        if sys.platform == "win32":
-            yield
-            return
-        import fcntl
-
-        with (self.path / LOCK).open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            try:
-                yield
-            finally:
-                fcntl.flock(file, fcntl.LOCK_UN)  # also where a child process has inherited the file
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for a while; another process that wants it waits."""
+        return hold(self.path)
 
     def finish(self) -> None:
         """Mark the run as done; the last thing that its work does."""

@@ -79,16 +79,18 @@ class Subject:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What its cells depend on, as JSON values."""
+        """What its cells depend on, as JSON values; of noise without weights also the seed that it is drawn with."""
         defence = self.defence
         if isinstance(defence, Tool):
             name, settings, state = defence.name, {}, [defence.payloads[split] for split in self.data.splits]
         else:
             name, settings = defences.name_of(defence), defence.settings()
             state = [value.cpu().numpy() for value in defence.learner.nets.state_dict().values()]
+        seed = {"seed": self.seed} if self.seed and not state else {}
         return {
             "defence": name,
             "settings": settings,
+            **seed,
             "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
             "service": None if self.service is None else self.service.digest,
             **self.seen_as,

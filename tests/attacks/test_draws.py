@@ -52,6 +52,16 @@ def test_what_is_not_random_is_drawn_once(service):
     assert subject("gaussian_noise", data, service).record["draws"] == DRAWS
 
 
+def test_noise_of_another_seed_is_attacked_by_itself(service):
+    """Without weights, only the seed tells two trainings apart."""
+    data = make_secret_data(counts=(24, 12, 12))
+    records = [
+        Subject(build_defence("gaussian_noise", {}).setup(seed, service, Task.of(data)), service, data, seed).record
+        for seed in (0, 1)
+    ]
+    assert records[0] != records[1]
+
+
 def test_redraws_grant_no_more_than_the_first_draw():
     known = Known(np.zeros((2, 1, 1, 3), np.uint8), None, np.zeros((2, 1, 1, 3), np.uint8))
     view = View(known, known, {}, (known,)).restrict(frozenset({"payloads"}))

@@ -71,7 +71,17 @@ def test_a_quiet_place_of_features_becomes_as_plain_as_a_loud_one():
     assert found.std(dim=0).flatten() == pytest.approx(np.ones(128), abs=0.25)
 
 
-@pytest.mark.parametrize("inputs", ["residue", "whitened"])
+def test_by_channel_a_quiet_place_of_features_stays_quiet():
+    rng = np.random.default_rng(0)
+    deviations = np.where(rng.random((8, 8, 2)) < 0.1, 0.01, 10)
+    loud = 100 * rng.normal(0, 1, (8, 8, 2))
+    sent = (loud + deviations * rng.normal(0, 1, (400, 8, 8, 2))).astype(np.float16)
+    spread = prepare("channels", sent).sinh().std(dim=0).permute(1, 2, 0).numpy()
+    assert spread[deviations == 10] == pytest.approx(1, abs=0.25)
+    assert spread[deviations != 10].max() < 0.05
+
+
+@pytest.mark.parametrize("inputs", ["residue", "channels", "whitened"])
 def test_features_that_hardly_ever_move_stay_small_and_finite(inputs):
     features = np.zeros((50, 8, 8, 4), np.float16)
     features[..., 1] = 60000
@@ -84,7 +94,7 @@ def test_features_that_hardly_ever_move_stay_small_and_finite(inputs):
 
 
 def test_features_have_no_bits():
-    with pytest.raises(UsageError, match="inputs residue"):
+    with pytest.raises(UsageError, match="inputs channels"):
         Standardise("bits", np.zeros((2, 4, 4, 3), np.float16))
 
 

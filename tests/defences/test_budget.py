@@ -23,7 +23,7 @@ from dapter.nets.painters import Painter
 from dapter.nets.priors import FLOOR, Prior
 from dapter.train import load_defence, train
 from dapter.types import Payload
-from helpers import PLAN, finish, make_data, make_service, start_worker, without_labels
+from helpers import PLAN, make_data, make_service, without_labels
 
 SETTINGS = {"width": 4, "grid": 2, "stamps": "flat", "alphabet": 27, "budget_bits": 2.0}
 ALL = torch.ones(10, 1)  # how much the one level counts for each of up to ten images
@@ -240,12 +240,6 @@ def test_a_warm_start_counts_beyond_the_same_answers(tmp_path):
     run = train(Budget(width=4, given=("colour",)), service, data, replace(PLAN, epochs=1), root=tmp_path)
     with pytest.raises(UsageError, match="cannot start this training"):
         train(Budget(width=4, given=("shape",)), service, data, PLAN, root=tmp_path, start=run)
-
-
-def test_several_processes_train_the_same_stamps(tmp_path):
-    finish(start_worker("budget", tmp_path, processes=2))
-    one, other = ((tmp_path / f"rank{rank}.json").read_text() for rank in range(2))
-    assert one == other
 
 
 @pytest.mark.parametrize("painted", [{**SETTINGS, **ONE}], indirect=True)

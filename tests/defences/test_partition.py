@@ -6,7 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from dapter.defences import Task, with_settings
-from dapter.defences._stages import NETS, Partitioned, build_suite
+from dapter.defences._divided import Heads
+from dapter.defences._stages import NETS, RemotePart, build_stages, build_suite
 from dapter.defences.partition import Partition
 from dapter.errors import UsageError
 from dapter.train import load_defence, train
@@ -22,17 +23,18 @@ def ready(service, **settings):
 
 
 def test_the_mlp_has_the_papers_three_layers_of_800():
-    net = Partitioned("mlp", 16, (28, 28), {"class": 10})
+    stages, shapes = build_stages("mlp", 16, (28, 28))
+    net = RemotePart(stages, Heads(torch.nn.Identity(), shapes[-1][0], {"class": 10}))
     layers = [part for part in net.modules() if isinstance(part, (torch.nn.Linear, torch.nn.Conv2d))]
     assert [tuple(layer.weight.flatten(1).shape) for layer in layers] == [
         (800, 2352), (800, 800), (800, 800), (10, 800)]  # fmt: skip
 
 
 def test_vgg19_has_sixteen_convolutions_with_batch_normalisation():
-    net = Partitioned("vgg19", 2, (32, 32), {"class": 10})
+    stages, shapes = build_stages("vgg19", 2, (32, 32))
     for kind in (torch.nn.Conv2d, torch.nn.BatchNorm2d):
-        assert sum(isinstance(part, kind) for part in net.modules()) == 16
-    assert net.shapes[-1] == (16, 1, 1)
+        assert sum(isinstance(part, kind) for part in torch.nn.ModuleList(stages).modules()) == 16
+    assert shapes[-1] == (16, 1, 1)
 
 
 @pytest.mark.parametrize("net", sorted(NETS))
@@ -41,10 +43,12 @@ def test_it_can_be_cut_after_every_stage(service, net):
     for cut in range(1, NETS[net][1] + 1):
         defence = ready(service, net=net, width=2, cut=cut, defenders=1)
         payload = defence.protect(images)
-        network = defence.learner.nets["network"]
-        assert payload.values.shape[1:] == (*network.shapes[cut - 1][1:], network.shapes[cut - 1][0])
+        _, height, width, channels = payload.values.shape
+        assert (channels, height, width) == build_stages(net, 2, (16, 16))[1][cut - 1]
+        nets = defence.learner.nets
         with torch.no_grad():
-            whole = network(torch.from_numpy(images / 255).permute(0, 3, 1, 2).float(), (cut,), False)[1]["colour"]
+            features = nets["local"](torch.from_numpy(images / 255).permute(0, 3, 1, 2).float())
+            whole = nets["remote"](features[-1])["colour"]
         parts = defence.tail(payload, service).logits["colour"]
         assert np.allclose(whole.numpy(), parts, atol=1e-2)
 
@@ -104,19 +108,15 @@ def test_defenders_learn_to_read(service):
 
 def test_the_locked_local_part_stays_while_the_remote_part_learns(service):
     defence = ready(service, locked=0.5)
-    network = defence.learner.nets["network"]
-    assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.4), service)) == {"network", "defenders"}
-    local = {name: value.clone() for name, value in network.stages[:3].state_dict().items()}
-    remote = {name: value.clone() for name, value in network.stages[3:].state_dict().items()}
-    assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.6), service)) == {"network"}
-    assert all(torch.equal(value, local[name]) for name, value in network.stages[:3].state_dict().items())
-    assert not all(torch.equal(value, remote[name]) for name, value in network.stages[3:].state_dict().items())
+    update = defence.update
+    assert moved(defence, lambda: update(batch_of(DATA, progress=0.4), service)) == {"local", "remote", "defenders"}
+    assert moved(defence, lambda: update(batch_of(DATA, progress=0.6), service)) == {"remote"}
 
 
 def test_without_defenders_it_is_split_inference(service):
     defence = ready(service, defenders=0, locked=0.0)
     assert set(defence.losses(batch_of(DATA), service)) == {"loss"}
-    assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.0), service)) == {"network"}
+    assert moved(defence, lambda: defence.update(batch_of(DATA, progress=0.0), service)) == {"local", "remote"}
 
 
 def test_a_partition_suite_defends_every_cut_and_any_may_be_chosen_in_use(service, tmp_path):

@@ -11,7 +11,7 @@ from dapter.batches import to_float
 from dapter.errors import UsageError
 from dapter.types import Answer
 
-Inputs = Literal["raw", "residue", "whitened", "bits"]
+Inputs = Literal["raw", "residue", "channels", "whitened", "bits"]
 INPUTS: tuple[Inputs, ...] = get_args(Inputs)
 SAMPLE = 5000
 """Payloads that statistics are computed from, at most."""
@@ -38,10 +38,11 @@ class Standardise(nn.Module):
     Args:
         inputs: `raw`: images to [-1, 1], features as they are. `residue`: what is left beside the mean of each
             channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain; of features
-            beside the median of each place, and SMALL ones are scaled at each place by itself. `whitened`: what is left
-            is scaled in each payload by itself, channel by channel. Of what comes out of features the inverse
-            hyperbolic sine is taken, linear for most and logarithmic for large ones. `bits`: the eight bit planes of
-            each channel of an image as -1 and 1: what hides in the lowest bit becomes plain.
+            beside the median of each place, and SMALL ones are scaled at each place by itself. `channels`: the same,
+            but features of any size are scaled by channel. `whitened`: what is left is scaled in each payload by
+            itself, channel by channel. Of what comes out of features the inverse hyperbolic sine is taken, linear for
+            most and logarithmic for large ones. `bits`: the eight bit planes of each channel of an image as -1 and 1:
+            what hides in the lowest bit becomes plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -57,10 +58,10 @@ class Standardise(nn.Module):
             raise UsageError(f"inputs {inputs!r} is none of {', '.join(INPUTS)}")
         self.features = payloads.dtype != np.uint8
         if self.features and inputs == "bits":
-            raise UsageError("features have no bits that mean something. Cure: inputs residue")
+            raise UsageError("features have no bits that mean something. Cure: inputs channels")
         self.inputs = inputs
         self.least = LEAST["features" if self.features else "images"]
-        mean, std = _of_features(payloads) if self.features else _of_images(payloads)
+        mean, std = _of_features(payloads, inputs != "channels") if self.features else _of_images(payloads)
         self.register_buffer("mean", to_float(mean[None], torch.device("cpu")))
         self.register_buffer("std", to_float(std[None].clip(min=self.least), torch.device("cpu")))
 
@@ -73,7 +74,7 @@ class Standardise(nn.Module):
         """Prepare a batch."""
         if self.inputs == "raw":
             return images if self.features else images * 2 - 1
-        if self.inputs == "residue":
+        if self.inputs in ("residue", "channels"):
             return self._level((images - self.mean) / self.std)
         if self.inputs == "whitened":
             apart = images - self.mean if self.features else images
@@ -96,19 +97,20 @@ def _of_images(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return mean, std
 
 
-def _of_features(payloads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median of each place of each channel, and typical deviation, float32 (h, w, C): of SMALL ones at that place.
+def _of_features(payloads: np.ndarray, by_place: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Median of each place of each channel, and typical deviation, float32 (h, w, C): `by_place`, of SMALL ones.
 
     All features may lie on a picture of their own, beside which what differs between payloads is nothing (maximum
     entropy learned to send such ones); noise may drown all but a few places (Shredder), and nearly all features may be
     0, and a few a thousand times as large as the others (NoPeek): the deviation of all says nothing of those in
-    between. A place that never moves takes its channel's deviation, and so do all of large features.
+    between. A place that never moves takes its channel's deviation, and so do all of large features. Neither
+    scale is the better one for all: by channel, Privacy Partitioning's 4 x 4 places tell more.
     """
     sample = payloads[: max(1, min(SAMPLE, VALUES // payloads[0].size))].astype(np.float32)
     median = np.median(sample, axis=0)
     apart = np.abs(sample - median)
     channels = np.broadcast_to(_typical(apart.reshape(-1, apart.shape[3])), median.shape)
-    if max(median.shape[:2]) > SMALL:
+    if not by_place or max(median.shape[:2]) > SMALL:
         return median, channels
     places = _typical(apart)
     return median, np.where(places > 0, places, channels)

@@ -66,7 +66,7 @@ class Adversarial(Attack):
 
     def on_features(self) -> Self:
         """On the residue where it was on bits."""
-        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs)
+        return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs)
 
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         device = pick_device()

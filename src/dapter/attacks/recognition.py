@@ -70,8 +70,8 @@ class Recognition(Attack):
         return tuple(cls(**settings) for settings in _SUITES[preset])
 
     def on_features(self) -> Self:
-        """From scratch, on the residue where it was on bits."""
-        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs, start="scratch")
+        """From scratch, scaled by channel where it was on bits."""
+        return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs, start="scratch")
 
     def on_originals(self) -> Self:
         """The same family and plan with all labels, from scratch, on standardised originals."""

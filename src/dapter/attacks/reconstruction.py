@@ -49,8 +49,8 @@ class Reconstruction(Attack):
         return tuple(cls(**settings) for settings in _SUITES[preset])
 
     def on_features(self) -> Self:
-        """On the residue where it was on bits."""
-        return replace(self, inputs="residue" if self.inputs == "bits" else self.inputs)
+        """Scaled by channel where it was on bits."""
+        return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs)
 
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         net = Restorer(view, self.inputs, self.family, self.width)

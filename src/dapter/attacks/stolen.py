@@ -32,7 +32,8 @@ class Stolen(Attack):
     """A model of images, trained on payloads whose secrets a recogniser of payloads has guessed.
 
     Granted: the payloads of the training images and the answers to them, and the secrets of a share of these; to choose
-    by, the payloads of the validation images with their secrets. No original. Payloads are whitened, each by itself, so
+    by, the payloads of the validation images with their secrets. No original, so that nothing can be converted again:
+    of a random defence there is one draw. Payloads are whitened, each by itself, so
     that the model fits originals too. A secret that it cannot tell on validation payloads it does not claim to tell.
 
     Attributes:
@@ -61,6 +62,7 @@ class Stolen(Attack):
         """A model of features is none of images."""
 
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
+        view = replace(view, redraws=())
         payloads = granted(view.train.payloads)
         labels = self._label(view, seed, Run(run.path / "labelling"))
         images = {"train": payloads, "val": granted(view.val.payloads)}

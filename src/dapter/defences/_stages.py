@@ -5,7 +5,7 @@ batch normalisation are known. The CNN and the defenders are ours.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise, starmap
 from typing import Literal
 
@@ -59,33 +59,36 @@ NETS: Mapping[str, tuple[Callable[[int, tuple[int, int]], list[nn.Module]], int]
 """How each network is built, from its width and the image size, and how many stages it has."""
 
 
-class Partitioned(nn.Module):
-    """A network in stages, with a head for each label."""
+def build_stages(net: str, width: int, size: tuple[int, int]) -> tuple[list[nn.Module], list[tuple[int, int, int]]]:
+    """The stages of a network for images of that height and width, and the shape of the features after each.
 
-    def __init__(self, net: str, width: int, size: tuple[int, int], labels: Mapping[str, int]) -> None:
+    Returns:
+        The stages, and as many shapes (C, h, w).
+    """
+    stages = NETS[net][0](width, size)
+    return stages, _shapes(stages, size)
+
+
+class LocalStages(nn.Module):
+    """The stages on the device, as they are trained: images to the features at every cut.
+
+    Args:
+        stages: up to the last cut.
+        cuts: after how many stages, rising.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], cuts: Sequence[int]) -> None:
         super().__init__()
-        self.stages = nn.ModuleList(NETS[net][0](width, size))
-        self.shapes = _shapes(self.stages, size)
-        self.heads = Heads(nn.Identity(), self.shapes[-1][0], labels)
+        self.stages, self.cuts = nn.ModuleList(stages), tuple(cuts)
 
-    def forward(self, images: Tensor, cuts: Sequence[int], locked: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The features at each cut, and logits for each label.
-
-        Args:
-            images: float (N, 3, H, W) in [0, 1].
-            cuts: after how many stages, rising.
-            locked: the stages up to the last cut stay as they are.
-        """
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """The features, (N, C, h, w) at each cut, of images float (N, 3, H, W) in [0, 1]."""
         found, features = images * 2 - 1, []
-        for place, stage in enumerate(self.stages):
-            if locked and place < cuts[-1]:
-                with torch.no_grad():
-                    found = stage.eval()(found)
-            else:
-                found = stage(found)
-            if place + 1 in cuts:
+        for place, stage in enumerate(self.stages, start=1):
+            found = stage(found)
+            if place in self.cuts:
                 features.append(found)
-        return features, self.heads(found)
+        return features
 
 
 class LocalPart(nn.Module):
@@ -106,9 +109,9 @@ class LocalPart(nn.Module):
 class RemotePart(nn.Module):
     """The other stages, and the heads."""
 
-    def __init__(self, stages: nn.ModuleList, heads: Heads) -> None:
+    def __init__(self, stages: Iterable[nn.Module], heads: Heads) -> None:
         super().__init__()
-        self.stages, self.heads = stages, heads
+        self.stages, self.heads = nn.ModuleList(stages), heads
 
     def forward(self, features: Tensor) -> dict[str, Tensor]:
         """For each label, logits float32 (N, classes)."""
@@ -209,7 +212,7 @@ def _stage(inside: int, outside: int) -> nn.Module:
 
 
 @torch.no_grad()
-def _shapes(stages: nn.ModuleList, size: tuple[int, int]) -> list[tuple[int, int, int]]:
+def _shapes(stages: Sequence[nn.Module], size: tuple[int, int]) -> list[tuple[int, int, int]]:
     """The shape of the features after each stage, channels first."""
     found, shapes = torch.zeros(1, 3, *size), []
     for stage in stages:

@@ -4,9 +4,9 @@ Osia, Shamsabadi, Sajadmanesh, Taheri, Katevas, Rabiee, Lane, Haddadi: "A Hybrid
 Privacy-Preserving Mobile Analytics", IEEE Internet of Things Journal 2020. The network is cut late. Siamese training
 draws together the features of images with the same answer (the contrastive loss of Hadsell, Chopra, LeCun, CVPR 2006),
 so that a few principal components hold the answer; only these are sent, with Gaussian noise. Ours, because everything
-is trained by one loop: the components follow the features by gradient, as the orthonormal basis with the least squared
-error, which is what principal components are; features are pooled to a 4 x 4 grid, so that any size of image will do,
-and have length 1, so that a network cannot outgrow the noise; the service part is trained on noisy features.
+is trained by one loop: the components follow the features in every step; features are pooled to a 4 x 4 grid, so that
+any size of image will do, and have length 1, so that a network cannot outgrow the noise; the service part is trained on
+noisy features.
 """
 
 from collections.abc import Mapping
@@ -30,45 +30,68 @@ GRID = 4
 MARGIN = 1.0
 """Distance that images with different answers should have at least; the features' length is 1."""
 
-
-class _Body(nn.Module):
-    """The first layers: float (N, 3, H, W) in [0, 1] to features (N, D) of length 1."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return F.normalize(F.adaptive_avg_pool2d(self.net(images).float(), GRID).flatten(1), dim=1)
+RATE = 0.02
+"""The least share of a new batch in the centre and the components; of the first batches it is more."""
 
 
 class _Components(nn.Module):
-    """Features (N, D) to their coordinates (N, K) in an orthonormal basis around a centre."""
+    """The principal components of features (N, D) that move: incremental PCA that forgets (Ross et al., IJCV 2008).
+
+    Buffers: `centre`, (D,); `axes`, (K, D), each as long as the features' deviation along it; how many `batches`.
+    """
+
+    centre: Tensor
+    axes: Tensor
+    batches: Tensor
 
     def __init__(self, features: int, components: int) -> None:
         super().__init__()
-        self.directions = nn.Parameter(torch.randn(features, components))
-        self.centre = nn.Parameter(torch.zeros(features))
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("axes", torch.linalg.qr(torch.randn(features, components))[0].T)
+        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, features: Tensor) -> Tensor:
-        basis = torch.linalg.qr(self.directions)[0]
-        found: Tensor = (features - self.centre) @ basis
+        """The coordinates of features, (N, K)."""
+        found: Tensor = (features - self.centre) @ F.normalize(self.axes, dim=1).T
         return found
 
-    def lost(self, features: Tensor, found: Tensor) -> Tensor:
-        """Squared error of what `forward` found, batch mean: least for the principal components."""
-        return ((features - self.centre).square().sum(dim=1) - found.square().sum(dim=1)).mean()
+    @torch.no_grad()
+    def follow(self, features: Tensor) -> None:
+        """Take in the features of a batch; an axis keeps its sign, or the service part could not follow."""
+        self.batches += 1
+        rate = (1 / self.batches).clamp(min=RATE)
+        self.centre.lerp_(features.mean(dim=0), rate)
+        batch = (rate / len(features)).sqrt() * (features - self.centre)
+        _, lengths, axes = torch.linalg.svd(torch.cat([(1 - rate).sqrt() * self.axes, batch]), full_matrices=False)
+        found = (lengths[:, None] * axes)[: len(self.axes)]
+        turned = (found * self.axes).sum(dim=1, keepdim=True) < 0
+        self.axes.copy_(torch.where(turned, -found, found))
+
+
+class _Body(nn.Module):
+    """The first layers: float (N, 3, H, W) in [0, 1] to features (N, D) of length 1, and their components (N, K).
+
+    In one network, so that several processes that train it share the components like other statistics.
+    """
+
+    def __init__(self, net: nn.Module, components: _Components) -> None:
+        super().__init__()
+        self.net, self.components = net, components
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = F.normalize(F.adaptive_avg_pool2d(self.net(images).float(), GRID).flatten(1), dim=1)
+        return features, self.components(features)
 
 
 class _Client(nn.Module):
     """What the device does: components (N, K, 1, 1) with noise."""
 
-    def __init__(self, body: nn.Module, components: nn.Module, sigma: float) -> None:
+    def __init__(self, body: nn.Module, sigma: float) -> None:
         super().__init__()
-        self.body, self.components, self.sigma = body, components, sigma
+        self.body, self.sigma = body, sigma
 
     def forward(self, images: Tensor) -> Tensor:
-        return noisy(self.components(self.body(images)), self.sigma)
+        return noisy(self.body(images)[1], self.sigma)
 
 
 class _Server(nn.Module):
@@ -117,17 +140,12 @@ class Hybrid(Divided):
         if self.components > channels * GRID**2:
             raise UsageError(f"{self.components} components of {channels * GRID**2} features. Cure: no more than those")
         return {
-            "body": _Body(first),
-            "components": _Components(channels * GRID**2, self.components),
+            "body": _Body(first, _Components(channels * GRID**2, self.components)),
             "server": _Server(self.components, channels, rest),
         }
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
-        network = [*nets["body"].parameters(), *nets["server"].parameters()]
-        return {
-            "network": torch.optim.Adam(network, lr=self.learning_rate),
-            "components": torch.optim.Adam(nets["components"].parameters(), lr=self.learning_rate),
-        }
+        return {"both": torch.optim.Adam(nn.ModuleDict(nets).parameters(), lr=self.learning_rate)}
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`accuracy`: cross-entropy of the answer; `siamese`: the contrastive loss; `loss`: their weighted sum."""
@@ -136,26 +154,28 @@ class Hybrid(Divided):
     def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """The losses, and the features (N, D)."""
         with self.learner.autocast():
-            features = self.learner.net("body")(batch.images)
-            sent = noisy(self.learner.net("components")(features), self.sigma)
-            accuracy = cross_entropy(self.learner.net("server")(sent), batch.labels)
+            features, found = self.learner.net("body")(batch.images)
+            accuracy = cross_entropy(self.learner.net("server")(noisy(found, self.sigma)), batch.labels)
         answers = torch.stack([batch.labels[name] for name in self.wanted.targets], dim=1)
         siamese = contrastive(features, answers)
         return {"loss": accuracy + self.gamma * siamese, "accuracy": accuracy, "siamese": siamese}, features
 
     def update(self, batch: Batch, service: Service) -> dict[str, float]:
-        """A step of the network, then one of the components towards the principal ones; `lost`: what they leave out."""
+        """A step of Adam; then the components follow the features."""
         losses, features = self._losses(batch)
-        self.learner.descend(losses["loss"], "network")
-        components, fixed = self.learner.nets["components"], features.detach()
-        assert isinstance(components, _Components)
-        lost = components.lost(fixed, self.learner.net("components")(fixed))
-        self.learner.descend(lost, "components")
-        return {name: float(value.detach()) for name, value in {**losses, "lost": lost}.items()}
+        self.learner.descend(losses["loss"], "both")
+        self._body.components.follow(features.detach())
+        return {name: float(value.detach()) for name, value in losses.items()}
 
     def client(self) -> nn.Module:
         """The first layers, the components and noise."""
-        return _Client(self.learner.nets["body"], self.learner.nets["components"], self.sigma)
+        return _Client(self._body, self.sigma)
+
+    @property
+    def _body(self) -> _Body:
+        body = self.learner.nets["body"]
+        assert isinstance(body, _Body)
+        return body
 
 
 def noisy(components: Tensor, sigma: float) -> Tensor:

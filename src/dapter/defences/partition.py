@@ -20,9 +20,19 @@ import torch
 from torch import Tensor, nn
 
 from dapter.batches import Batch
-from dapter.defences._divided import Divided, cross_entropy
+from dapter.defences._divided import Divided, Heads, cross_entropy
 from dapter.defences._restorers import Found, Hides, check_hides, image_loss, to_hide
-from dapter.defences._stages import DEFENDERS, NETS, LocalPart, Net, Partitioned, RemotePart, Suites, build_suite
+from dapter.defences._stages import (
+    DEFENDERS,
+    NETS,
+    LocalPart,
+    LocalStages,
+    Net,
+    RemotePart,
+    Suites,
+    build_stages,
+    build_suite,
+)
 from dapter.errors import UsageError
 from dapter.service.classifier import Service
 
@@ -82,17 +92,22 @@ class Partition(Divided):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         task = self.wanted
-        network = Partitioned(self.net, self.width, task.image_size, task.targets)
+        stages, shapes = build_stages(self.net, self.width, task.image_size)
+        last = self._cuts[-1]
+        heads = Heads(nn.Identity(), shapes[-1][0], task.targets)
+        network = {"local": LocalStages(stages[:last], self._cuts), "remote": RemotePart(stages[last:], heads)}
         if not self.defenders:
-            return {"network": network}
+            return network
         secrets, image = to_hide(self.hides, task)
         size = task.image_size if image else None
-        shapes = [network.shapes[cut - 1] for cut in self._cuts]
-        suites = [build_suite(self.defenders, shape, self.width, secrets, size) for shape in shapes]
-        return {"network": network, "defenders": Suites(suites)}
+        suites = [build_suite(self.defenders, shapes[cut - 1], self.width, secrets, size) for cut in self._cuts]
+        return {**network, "defenders": Suites(suites)}
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
-        return {name: torch.optim.Adam(net.parameters(), lr=self.learning_rate) for name, net in nets.items()}
+        owned = {"network": nn.ModuleList([nets["local"], nets["remote"]])}
+        if self.defenders:
+            owned["defenders"] = nn.ModuleList([nets["defenders"]])
+        return {name: torch.optim.Adam(part.parameters(), lr=self.learning_rate) for name, part in owned.items()}
 
     def adjustable(self) -> frozenset[str]:
         """The cut, if several are trained for."""
@@ -100,11 +115,13 @@ class Partition(Divided):
 
     def client(self) -> nn.Module:
         """The local part; of a partition suite, with all stages that may be chosen."""
-        return LocalPart(self._network.stages[: self._cuts[-1]], self.cut)
+        return LocalPart(self._local.stages, self.cut)
 
     def server(self) -> nn.Module:
         """The remote part for this cut."""
-        return RemotePart(self._network.stages[self.cut :], self._network.heads)
+        remote = self.learner.nets["remote"]
+        assert isinstance(remote, RemotePart)
+        return RemotePart([*self._local.stages[self.cut :], *remote.stages], remote.heads)
 
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """`loss`: cross-entropy of the answer; `privacy`: the best defenders' losses, reversed, times λ."""
@@ -130,7 +147,12 @@ class Partition(Divided):
     def _forward(self, batch: Batch, locked: bool) -> tuple[list[Tensor], Tensor]:
         """The features at every cut, and the cross-entropy of the answer."""
         with self.learner.autocast():
-            features, logits = self.learner.net("network")(batch.images, self._cuts, locked)
+            if locked:
+                with torch.no_grad():
+                    features = self._local.eval()(batch.images)
+            else:
+                features = self.learner.net("local")(batch.images)
+            logits = self.learner.net("remote")(features[-1])
         return features, cross_entropy(logits, batch.labels)
 
     def _privacy(self, features: Sequence[Tensor], batch: Batch) -> Tensor:
@@ -143,10 +165,10 @@ class Partition(Divided):
         return torch.stack([torch.stack([_hidden_losses(found, batch) for found in suite]) for suite in suites])
 
     @property
-    def _network(self) -> Partitioned:
-        network = self.learner.nets["network"]
-        assert isinstance(network, Partitioned)
-        return network
+    def _local(self) -> LocalStages:
+        local = self.learner.nets["local"]
+        assert isinstance(local, LocalStages)
+        return local
 
 
 def _hidden_losses(found: Found, batch: Batch) -> Tensor:
