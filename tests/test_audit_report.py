@@ -133,6 +133,16 @@ def test_a_leak_without_a_scale_has_no_headline(tmp_path):
     assert "No leak could be told" in page.text
 
 
+def test_a_secret_without_a_headline_beside_one_with_it_is_named(tmp_path):
+    found = [
+        replace(x, leak=None, flags=("no_room",)) if x.secret == "image" else x
+        for x in lines()
+        if (x.measure, x.secret) != ("leak", "image")
+    ]
+    page = read(make_audit(tmp_path / "run", found), tmp_path)
+    assert "No worst leak of image: attackers of originals found no more" in page.text
+
+
 def test_hostile_strings_are_only_text(tmp_path):
     found = [replace(line, defence=HOSTILE, target=HOSTILE, source=HOSTILE) for line in lines()]
     page = read(make_audit(tmp_path / "run", found, preset=HOSTILE, attacks=[[HOSTILE, {HOSTILE: HOSTILE}]]), tmp_path)

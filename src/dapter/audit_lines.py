@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dapter.tables import CHANGED, DIALS, TOLD, how, lost, pick, plain, service_changed, targets
-from dapter.types import Measurement
+from dapter.tables import CHANGED, DIALS, how, lost, pick, plain, service_changed, targets
+from dapter.types import TOLD, Measurement
 from dapter.wording import number
 
 BESIDE = ("attack", "classifier", "draws", "features", CHANGED, "study", "subject")
@@ -72,6 +72,12 @@ class Variant:
         """What was attacked and has a headline, the image last."""
         found = dict.fromkeys(line.secret for line in self.lines if line.measure == LEAK and line.secret)
         return sorted(found, key=lambda secret: secret == IMAGE)
+
+    @property
+    def without_headline(self) -> list[str]:
+        """What was attacked and has none: attackers of originals found no more of it than the answer says."""
+        attacked = dict.fromkeys(line.secret for line in self.lines if line.attack and line.measure in TOLD)
+        return [secret for secret in attacked if secret and secret not in self.secrets]
 
     @property
     def dial(self) -> tuple[str, float] | None:

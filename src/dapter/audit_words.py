@@ -79,7 +79,7 @@ def how_restored(score: Measurement | None) -> str:
 
 def how_sure(each: Variant, preset: str | None) -> list[str]:
     """What stands behind the headline, a sentence each."""
-    secret = each.leakiest()
+    secret, silent = each.leakiest(), each.without_headline
     if secret is None:
         return ["No attack gave a leak: the originals told no more than the answer."]
     worst = each.worst(secret)
@@ -92,6 +92,8 @@ def how_sure(each: Variant, preset: str | None) -> list[str]:
     ]
     if len(each.subjects) == 1 and worst[0].seed is not None:
         said.append("One training of the converter: how much another would leak is not known. Cure: audit more seeds.")
+    if silent:
+        said.append(f"No worst leak of {', '.join(silent)}: attackers of originals found no more than the answer says.")
     said += not_run(each)
     if again > 1:
         said.append(f"Each attack was repeated with {again} seeds; the largest leak counts.")

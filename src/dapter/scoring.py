@@ -9,7 +9,7 @@ import numpy as np
 from dapter import metrics
 from dapter.data import IDENTITY, UNKNOWN, Split
 from dapter.errors import UsageError
-from dapter.types import Answer, Guess
+from dapter.types import TOLD, Answer, Guess
 
 IMAGE = "image"
 """The secret that is the image itself."""
@@ -214,6 +214,4 @@ def score_people(seen: np.ndarray, known: np.ndarray, truth: Split) -> list[Scor
 def headline(scores: list[Score], secret: str) -> str:
     """The measure by which leaks are told: AUC for two classes, else balanced accuracy; for images SSIM, else L1."""
     there = {score.measure for score in scores if score.secret == secret}
-    orders = {IMAGE: ("ssim", "l1"), IDENTITY: ("reid_auc",)}
-    order = orders.get(secret, ("secret_auc", "secret_balanced_accuracy"))
-    return next(name for name in order if name in there)
+    return next(name for name in TOLD if name in there)

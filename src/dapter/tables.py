@@ -5,14 +5,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from dapter.types import Measurement
+from dapter.types import TOLD, Measurement
 from dapter.wording import interval, number
 
 CHANGED = "service_changed"
 """The setting of a line whose defence needs another service; where it is missing, the service stays as it is."""
-
-TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
-"""The measures by which leaks are told, of those that an attack has the first."""
 
 DIALS = {"lam": "λ {}", "budget_bits": "{} bit"}
 """The settings that a defence trades accuracy for secrecy with, and how their values are written."""

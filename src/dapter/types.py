@@ -18,6 +18,9 @@ PRESETS = ("tiny", "cpu", "paper")
 FIGURES = ("value", "low", "high", "floor", "ceiling", "leak", "reported")
 """The fields of a Measurement that are figures: finite, or null."""
 
+TOLD = ("ssim", "l1", "reid_auc", "secret_auc", "secret_balanced_accuracy")
+"""The measures by which leaks are told: of each secret the first that was measured (AUC is of two classes alone)."""
+
 
 def check_images(images: np.ndarray) -> np.ndarray:
     """Return `images` if they are a batch of 8-bit RGB images, uint8 (N, H, W, 3).

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from dapter.cli import main
 from dapter.errors import CheckFailed, UsageError
 from dapter.verify import inspect_release, verify_release
-from releases.make import keys, make_release
+from releases.make import keys, make_contents, make_manifest, make_release, make_results
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +44,15 @@ def test_every_fault_is_listed_at_once(release, pair):
         verify_release(release, pair[1])
     for name in ("LICENSE", "MODEL_CARD.md", ".secret", "Cure:"):
         assert name in str(caught.value)
+
+
+def test_a_secret_whose_leak_has_no_scale_needs_no_worst_leak(pair, tmp_path):
+    manifest = make_manifest(False)
+    *own, told, _ = make_results(manifest)
+    unscaled = dataclasses.replace(told, measure="secret_auc", ceiling=None, leak=None, flags=("no_room",))
+    contents = make_contents(manifest, results=[*own, unscaled, told])
+    release = make_release(tmp_path / "release", pair[0], manifest=manifest, contents=contents)
+    assert not [claim for claim in verify_release(release, pair[1]).claims if claim["secret"]]
 
 
 def test_what_changes_after_it_was_verified_is_not_read(release, pair):

@@ -6,7 +6,7 @@ from statistics import NormalDist
 from typing import Any
 
 from dapter.errors import DataError
-from dapter.types import FIGURES, Measurement
+from dapter.types import FIGURES, TOLD, Measurement
 from dapter.verify import strict_json
 from dapter.verify.limits import CLAIMS, RESULTS
 from dapter.verify.problems import Broken, Problem
@@ -108,12 +108,21 @@ def _line_faults(results: Sequence[Measurement], manifest: Mapping[str, Any]) ->
             yield f"line {place} ({line.measure}): {fault}"
     for secret in dict.fromkeys(line.secret for line in results if line.attack and line.leak is not None):
         heads = [line for line in results if (line.secret, line.measure) == (secret, LEAK)]
-        others = {line.leak for line in results if line.secret == secret and line.measure != LEAK}
-        if not heads:
+        others = _leaks(results, secret)
+        if others and not heads:
             yield f"attacks on {_show(secret)} are listed, but the line of their worst leak is missing"
         for line in heads:
             if line.value != line.leak or line.leak not in others:
                 yield f"the worst leak of {_show(secret)}, {line.value}, is that of no attack in the file"
+
+
+def _leaks(results: Sequence[Measurement], secret: str | None) -> set[float]:
+    """What the attacks on a secret found, by the measure that leaks are told by; none where it has no ceiling."""
+    found: dict[str, set[float]] = {}
+    for line in results:
+        if line.secret == secret and line.attack and line.measure in TOLD:
+            found.setdefault(line.measure, set()).update([] if line.leak is None else [line.leak])
+    return next((found[measure] for measure in TOLD if measure in found), set())
 
 
 def _impossible(line: Measurement) -> Iterator[str]:
