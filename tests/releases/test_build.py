@@ -15,15 +15,16 @@ from dapter.errors import CheckFailed, RunError, UsageError
 from dapter.evaluate import evaluate
 from dapter.exporting import export
 from dapter.release.build import Terms, build_release, collect_results
+from dapter.release.card import make_card
 from dapter.release.diff import compare_releases
 from dapter.release.folder import sign_with_key
 from dapter.runner import Converter
 from dapter.runs import Run
 from dapter.types import Measurement
 from dapter.verify import inspect_release, verify_release
-from dapter.verify.claims import LEAK
+from dapter.verify.claims import LEAK, claims_of
 from dapter.verify.signature import Identity
-from releases.make import keys, make_manifest, make_release
+from releases.make import keys, make_manifest, make_release, make_results
 
 LICENCE = Path(__file__).parents[2] / "LICENSE"
 
@@ -135,6 +136,16 @@ def test_no_path_of_a_command_line_gets_into_a_release(run, service, pair, audit
 def test_without_an_audit_the_card_says_so(run, service, pair, tmp_path):
     card = (build(run, service, pair, tmp_path / "bare") / "MODEL_CARD.md").read_text()
     assert "No attack was tried" in card
+
+
+def test_a_secret_whose_leak_has_no_scale_is_said_to_be_unknown():
+    manifest = make_manifest()
+    *_, told, worst = results = make_results(manifest)
+    results += [dataclasses.replace(told, secret="hat", ceiling=None, leak=None, flags=("no_room",))]
+    card = make_card(manifest, claims_of(results), results)
+    assert card.index("The secret Eyeglasses: leak 0.75") < card.index("The secret hat: not known")
+    unknown = make_card(manifest, [], [line for line in results if line is not worst])
+    assert "No attack was tried" not in unknown
 
 
 def test_the_library_of_the_format_agrees(release, pair, tmp_path):

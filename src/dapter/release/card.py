@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dapter.checks import FLAGS
-from dapter.types import Measurement
+from dapter.types import TOLD, Measurement
 from dapter.verify.claims import LEAK
 from dapter.wording import number, text, wording
 
@@ -24,9 +24,9 @@ def make_card(manifest: Mapping[str, Any], claims: Sequence[Mapping[str, Any]], 
     Args:
         manifest: release.json, but for `files`.
         claims: of claims.json.
-        results: the lines that the claims name.
+        results: the lines that they were taken from.
     """
-    parts = (_head(manifest), _leaks(claims), _kept(claims), _gaps(manifest, results), _use(manifest))
+    parts = (_head(manifest), _leaks(claims, results), _kept(claims), _gaps(manifest, results), _use(manifest))
     return "".join(f"{line}\n" for part in parts for line in part)
 
 
@@ -44,15 +44,17 @@ def _head(manifest: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _leaks(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """The worst first."""
+def _leaks(claims: Sequence[Mapping[str, Any]], results: Sequence[Measurement]) -> Iterator[str]:
+    """The worst first; last, what was attacked in vain on originals too."""
     yield "## What an attacker can still learn"
     yield ""
     leaks = sorted((claim for claim in claims if claim["measure"] == LEAK), key=lambda claim: -claim["value"])
-    if not leaks:
+    told = {claim["secret"] for claim in leaks}
+    untold = sorted({line.secret for line in results if line.secret and line.attack and line.measure in TOLD} - told)
+    if not leaks and not untold:
         yield "**No attack was tried. What a payload gives away is not known: take it that it gives away all.**"
     for place, claim in enumerate(leaks):
-        what = "The image itself" if claim["secret"] == IMAGE else f"The secret {claim['secret']}"
+        what = _named(claim["secret"])
         mark = "**" if place == 0 else ""
         yield (
             f"- {mark}{what}: leak {number(LEAK, claim['value'])}"
@@ -61,10 +63,19 @@ def _leaks(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         )
         for flag in claim["flags"]:
             yield f"  Take care: {FLAGS.get(flag, flag).split('. Cure')[0]}."
+    for secret in untold:
+        yield (
+            f"- {_named(secret)}: not known. Attackers of originals found no more than the answer says, so that those "
+            "of payloads show nothing: take it that a payload gives it away."
+        )
     bound = next((claim for claim in claims if claim["measure"] == "budget_bits"), None)
     if bound:
         yield f"- Whatever the attack, a payload carries at most {text('budget_bits', bound['value'])} (guaranteed)."
     yield ""
+
+
+def _named(secret: str) -> str:
+    return "The image itself" if secret == IMAGE else f"The secret {secret}"
 
 
 def _kept(claims: Sequence[Mapping[str, Any]]) -> Iterator[str]:
