@@ -192,11 +192,11 @@ def test_it_hides_a_secret_that_split_inference_shows(service, tmp_path):
     data = make_data(secrets=("shape",), counts=(384, 64, 256), seed=3)
     settings = {"width": 8, "blocks": 4}
     found = {}
-    for name, own in (("split_inference", {}), ("disco", {"hides": "secrets", "pruning": 0.9})):
+    for name, own in (("split_inference", {}), ("disco", {"hides": "secrets", "pruning": 0.96})):
         defence = build_defence(name, {**settings, **own})
         runs = [train(defence, service, data, plan, seed=seed, root=tmp_path) for seed in range(4)]
         found[name] = np.mean([probe_secret(load_defence(run), data) for run in runs])
-    assert found["disco"] < found["split_inference"] - 0.03, found
+    assert found["disco"] < found["split_inference"] - 0.05, found
 
 
 @pytest.mark.parametrize(

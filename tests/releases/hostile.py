@@ -541,6 +541,12 @@ def results_without_the_worst_leak(results):
     return results[:4]
 
 
+@dishonest("the line of their worst leak is missing")
+@claims
+def a_worst_leak_hidden_behind_a_measure_without_one(results):
+    return [*results[:4], dataclasses.replace(results[3], measure="secret_auc", leak=None)]
+
+
 @dishonest("is that of no attack in the file")
 @claims
 def a_leak_of_no_attack(results):

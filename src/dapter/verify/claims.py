@@ -116,12 +116,13 @@ def _line_faults(results: Sequence[Measurement], manifest: Mapping[str, Any]) ->
                 yield f"the worst leak of {_show(secret)}, {line.value}, is that of no attack in the file"
 
 
-def _leaks(results: Sequence[Measurement], secret: str | None) -> set[float]:
-    """What the attacks on a secret found, by the measure that leaks are told by; none where it has no ceiling."""
-    found: dict[str, set[float]] = {}
+def _leaks(results: Sequence[Measurement], secret: str | None) -> set[float | None]:
+    """What the attacks on a secret found, by the measure that leaks are told by; none where they say it has no room."""
+    found: dict[str, set[float | None]] = {}
     for line in results:
         if line.secret == secret and line.attack and line.measure in TOLD:
-            found.setdefault(line.measure, set()).update([] if line.leak is None else [line.leak])
+            unscaled = line.leak is None and "no_room" in line.flags
+            found.setdefault(line.measure, set()).update([] if unscaled else [line.leak])
     return next((found[measure] for measure in TOLD if measure in found), set())
 
 
