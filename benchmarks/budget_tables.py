@@ -28,13 +28,6 @@ COLUMNS = {
 ALWAYS = ("grid", "alphabet", "width", "epochs")
 """The settings that have a column even where they are all the same."""
 
-NOTE = (
-    "In brackets: 95 % intervals. Guaranteed: the hard budget, epsilon and what a payload tells at most on average; "
-    "estimated: bits beyond the answer and in total; all else is measured. Work: multiply-adds of the client part at "
-    "224 px."
-)
-
-
 BOUNDS = (
     "How often anybody can be right about a secret. *From the answer*: by the best rule from the answer alone. *By any "
     "attack on these*: guaranteed for these test images, as equal payloads look equal to every attack. *On others by "
@@ -45,7 +38,7 @@ BOUNDS = (
 
 def budget_part(name: str, found: Sequence[Measurement]) -> list[str]:
     """The page's part about one file of budget converters."""
-    parts = [f"## Budget converters of {found[0].data}: {found[0].target}\n", f"`results/{name}.jsonl`. {NOTE}\n"]
+    parts = [f"## Budget converters of {found[0].data}: {found[0].target}\n", f"`results/{name}.jsonl`.\n"]
     for study in dict.fromkeys(str(entry.settings["study"]) for entry in found):
         own = [entry for entry in found if entry.settings["study"] == study]
         parts.append(f"### {study}\n\n{markdown(*rows(own))}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import BRACKETS, studies, trained
+from studies import studies, trained
 
 from dapter.audit_lines import IMAGE, Variant, spread, variants
 from dapter.tables import markdown
@@ -22,17 +22,6 @@ SHOWN = {
 
 Files = Mapping[str, Sequence[Measurement]]
 """The lines of results files, by their names."""
-
-NOTE = (
-    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    "them, under one recogniser and one decoder, or the whole suite, or one decoder and re-identification (who is "
-    "shown), where these were run; attackers trained longer may find more; ≥: one was still learning, so that the leak "
-    f"is a lower bound. {BRACKETS}. "
-    "Grade: measured, but for the hard budget, the most bits that any "
-    "payload carries, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name "
-    "of a converter are what its training was to keep to on average. Alone: what a classifier of the converter's own "
-    "size answers on the device, without any service."
-)
 
 
 def headlines(audits: Files) -> str:
@@ -55,7 +44,7 @@ def worst_leaks(audits: Files) -> str:
     if not best:
         return ""
     rows = [_row(name, each) for (_, name), each in best.items()]
-    return f"{markdown(list(rows[0]), [list(row.values()) for row in rows])}\n{NOTE}\n"
+    return markdown(list(rows[0]), [list(row.values()) for row in rows])
 
 
 def _row(name: str, each: Variant) -> dict[str, str]:

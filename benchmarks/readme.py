@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
+from legend import ALONE, BRACKETS, GUARANTEED, LEAK, RISING
 from overview import Files, headlines
 from studies import frontier
 
@@ -16,12 +17,18 @@ from dapter.wording import number
 RESULTS, FIRST = "results", "frontier"
 """The parts that are made here, between comments of these names."""
 
+NOTE = (
+    f"Leak {LEAK}; the worst of all secrets, the image among them, under one recogniser and one decoder, or the whole "
+    f"suite; other attackers may find more. ≥: {RISING}. In brackets: {BRACKETS}. Grade: measured, but for {GUARANTEED}"
+    ", which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name of a converter "
+    f"are what its training was to keep to on average. Alone: {ALONE}.\n"
+)
 MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
 
 
 def readme(text: str, files: Files, audits: Files) -> str:
     """The README with its parts made anew."""
-    text = between(text, RESULTS, f"{converters(files)}\n{headlines(audits)}\n{MORE}")
+    text = between(text, RESULTS, f"{converters(files)}\n{headlines(audits)}\n{NOTE}\n{MORE}")
     return between(text, FIRST, first_figure(audits))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from studies import BRACKETS, EPSILON, FLAGGED, count, flags, in_words, scale, sizes
+from studies import count, flags, in_words, scale, sizes
 
 from dapter.audit_lines import IMAGE, Variant, attack_key, spread, variants
 from dapter.defences.deepobfuscator import SMALLEST
@@ -59,9 +59,8 @@ TABLES = {
 }
 
 NOTE = (
-    f"Of each secret the strongest attack, chosen by its leak on validation images. {BRACKETS}; grade: measured. "
-    f"{FLAGGED} The papers trained far longer and on "
-    "other machines; where a paper's figure is known it is named, and is the paper's own attack's."
+    "Of each secret the strongest attack. The papers trained far longer and on other machines; where a paper's figure "
+    "is known it is named, and is the paper's own attack's."
 )
 
 SHOWN = {"secret_accuracy": "accuracy, %", "secret_auc": "AUC", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mse": "MSE"}
@@ -148,13 +147,12 @@ def _reported(each: Variant, secret: str, measure: str) -> str:
 
 
 def _remarks(found: Sequence[Measurement]) -> list[str]:
-    """What is to be known of two measures, where they are shown: epsilon, and MS-SSIM beside a paper's."""
-    said = [EPSILON] if any(entry.measure == "epsilon" for entry in found) else []
-    if any(entry.measure == "ms_ssim" and entry.reported is not None for entry in found):
-        side = min(found[0].settings["image_size"])
-        scales = sum(side >= smallest for smallest in SMALLEST)
-        said.append(
-            f"MS-SSIM has {scales} of its {len(SMALLEST)} scales at {side} px: it compares only with figures of images "
-            "of this size, and the paper's may be of another."
-        )
-    return said
+    """What is to be known of MS-SSIM, where it stands beside a paper's."""
+    if not any(entry.measure == "ms_ssim" and entry.reported is not None for entry in found):
+        return []
+    side = min(found[0].settings["image_size"])
+    scales = sum(side >= smallest for smallest in SMALLEST)
+    return [
+        f"MS-SSIM has {scales} of its {len(SMALLEST)} scales at {side} px: it compares only with figures of images "
+        "of this size, and the paper's may be of another."
+    ]

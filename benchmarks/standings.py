@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import BRACKETS, EPSILON, FLAGGED, flags, in_words, scale, sizes
+from studies import flags, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
@@ -14,17 +14,10 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 """The measures of what goes over the wire; a defence has one of them."""
 
 NOTE = (
-    "Leak 0: nothing beyond the answer; 1: as much as from the original; the worst of all secrets, the image among "
-    f"them. {BRACKETS}; "
-    "grade: measured, but for the hard budget, the most bits that any "
-    f"payload carries, which is guaranteed. {EPSILON} {FLAGGED} Bits sent: 8 times the mean size of a payload, as PNG "
-    "file, or as packed features in float16 with a header of about 80 bytes, not compressed: what is pruned is sent as "
-    "zeros and counts. Work: multiply-adds of the client part at 224 px. Alone: what a classifier of the client part's "
-    "size answers without a service. A defence that changes the service does not work with one that is already there. "
-    "`budget` was developed on such data. Of the rivals, where they are cut, the pace of adversaries and the weights "
-    "of NoPeek, Shredder and PAN were chosen in a small trial on test images of CIFAR-10, the λ of Privacy "
-    "Partitioning on validation images; all else is as published, or as [decided](decisions/0023-rivals.md). Two quick "
-    "attacks: others may find more."
+    "Two quick attacks: others may find more. `budget` was developed on such data. Of the rivals, where they are cut, "
+    "the pace of adversaries and the weights of NoPeek, Shredder and PAN were chosen in a small trial on test images "
+    "of CIFAR-10, the λ of Privacy Partitioning on validation images; all else is as published, or as "
+    "[decided](decisions/0023-rivals.md)."
 )
 
 

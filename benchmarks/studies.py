@@ -33,21 +33,6 @@ ELSEWHERE = ("image_size", "row")
 CHANNELS: Inputs = "channels"
 """The scale of features under which the youngest of the attackers read them."""
 
-BRACKETS = (
-    "In brackets: 95 % intervals, of a leak that of the attack's score alone, floor and ceiling as they were measured; "
-    "in parentheses: mean and range over trainings"
-)
-FLAGGED = (
-    "≥, or flagged `still improving`: the attacker's score on validation images was still rising when it was stopped, "
-    "so the leak is a lower bound; after more than about six epochs the learning rate has fallen too far for that "
-    "flag, and attackers trained longer may find more. `older attackers`: not measured again since attackers of "
-    "features, or of random payloads, became stronger, so the leak may be too small ([log](log.md#attacks))."
-)
-EPSILON = (
-    "Epsilon, of grade guaranteed, is that of the whole payload, for images that differ in `pixels` pixels; the "
-    "setting is that of one of its three channels."
-)
-
 
 def studies(found: Sequence[Measurement]) -> dict[str, list[Measurement]]:
     """The lines of an audit's file by the study that they belong to, in the order of AUDITS."""

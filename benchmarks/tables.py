@@ -14,12 +14,13 @@ from pathlib import Path
 
 from budget_tables import budget_part
 from cost_tables import cost_parts
+from legend import LEGEND
 from lines import read
 from overview import Files, worst_leaks
 from readme import readme
 from reproductions import reproduction_part
 from standings import board_figures, board_part
-from studies import AUDITS, BRACKETS, frontier, studies
+from studies import AUDITS, frontier, studies
 
 from dapter.audit_figures import dial_figure, frontier_figure
 from dapter.audit_lines import Variant, summary, variants
@@ -30,7 +31,10 @@ from dapter.types import Measurement
 
 ROOT = Path(__file__).parents[1]
 
-SCALE = f"Leak 0: nothing beyond the answer; 1: as much as from the original. {BRACKETS}; grade: measured."
+SUITES = (
+    "Under one recogniser and one decoder, or the whole suite, or one decoder and re-identification (who is shown), "
+    "where these were run."
+)
 STUDIES = {
     "seeds": "λ = 0.9, three seeds, trained from scratch",
     "sweep": "Other λ, each fine-tuned from seed 0's converter of λ = 0.9",
@@ -80,7 +84,7 @@ def spent(found: Sequence[Measurement]) -> str:
 def audit_part(name: str, found: Sequence[Measurement]) -> list[str]:
     """The page's part about one file of audits: summaries and figures, then every attack, folded."""
     parts = [f"## Audit of {found[0].data}: {found[0].target}\n"]
-    parts.append(f"Preset `{found[0].preset}`. `results/{name}.jsonl`. {SCALE}\n")
+    parts.append(f"Preset `{found[0].preset}`. `results/{name}.jsonl`.\n")
     for study, entries in studies(found).items():
         parts.append(f"### {AUDITS.get(study, study)}\n\n{markdown(*summary(variants(entries)))}{spent(entries)}")
         if dialled(entries):
@@ -102,8 +106,9 @@ def page(files: Files, audits: Files, boards: Files, budgets: Files, papers: Fil
         "says its settings, seed, number of images, code version and what measured it.\n",
         "How safe a payload is, only an audit tells; the other figures say what the answer lost, what the payload "
         "looks like and what it costs.\n",
+        LEGEND,
+        f"## Converters: how much leaks\n\n{SUITES}\n\n{worst_leaks(audits)}",
     ]
-    parts.append(f"## Converters: how much leaks\n\n{worst_leaks(audits)}")
     for name, found in boards.items():
         parts += board_part(name, found)
     for name, found in audits.items():
