@@ -62,7 +62,7 @@ def test_a_step_moves_every_part(service, hides):
 def test_its_loss_is_made_of_the_papers_aims(service):
     defence = ready(service, secret_weight=3.0, image_weight=0.5)
     defence.learner.nets.eval()
-    batch = batch_of(DATA)
+    batch = replace(batch_of(DATA), progress=0.5)
     nets = defence.learner.nets
     with torch.no_grad():
         guesses, restored = nets["adversary"](nets["client"](batch.images))
@@ -73,6 +73,16 @@ def test_its_loss_is_made_of_the_papers_aims(service):
         secret = F.cross_entropy(guesses["shape"], batch.labels["shape"])
         image = similarity(restored, batch.images) - similarity(restored, noise)
     assert found == pytest.approx(float(-3 * secret + 0.5 * image), rel=1e-4)
+
+
+@pytest.mark.parametrize(("progress", "share"), [(0.0, 0), (0.33, 1), (0.66, 1), (0.8325, 0.5), (0.99, 0.1)])
+def test_the_game_begins_late_and_its_weight_falls(service, progress, share):
+    """As in the published code, whose 20 epochs of the game have weights 10, from the eleventh on 9, 8, ... 1."""
+    defence = ready(service)
+    batch = replace(batch_of(DATA), progress=progress)
+    found = {"shape": torch.tensor([[1.0, 0.0]]).expand(len(batch.images), 2)}, None
+    full = float(defence._privacy(found, replace(batch, progress=0.4)))
+    assert float(defence._privacy(found, batch)) == pytest.approx(share * full, abs=1e-4)
 
 
 def test_the_adversaries_do_not_help_the_obfuscator(service):
@@ -115,7 +125,7 @@ def test_it_hides_a_secret_that_split_inference_shows(service, tmp_path):
     assert found["deepobfuscator"] < found["split_inference"] - 0.05, found
 
 
-@pytest.mark.parametrize("settings", [{"hides": "all"}, {"blocks": 0}, {"blocks": 5}])
+@pytest.mark.parametrize("settings", [{"hides": "all"}, {"blocks": 0}, {"blocks": 5}, {"pretrain": 1.0}])
 def test_settings_that_cannot_work_are_refused(settings):
     with pytest.raises(UsageError):
         DeepObfuscator(**settings)

@@ -8,7 +8,10 @@ restored image looks like Gaussian noise. Decided here, where the paper and its 
 (charleslipku/DeepObfuscator) say nothing or could not be followed:
 
 - The code gives each of five aims a batch of its own; here every step serves all: the adversaries' aims first, then the
-  classifier's and the obfuscator's. The weights are constant; in the code that of privacy falls from 10 to 1.
+  classifier's and the obfuscator's. In the code the obfuscator learns three times for the answer where it learns once
+  against each adversary, with weights of 10 that fall to 1 in the second half: here 3.3, and they fall likewise.
+- The code begins with networks that were trained to answer (10 epochs) and to restore the image from what these send
+  (20), before 20 epochs of the game. Here that is the first third of the training, for all of them at once.
 - MS-SSIM needs 176 pixels for its five scales; smaller images get as many as fit. Each scale is moved to (x + 1) / 2,
   so that its root always has a gradient; the code falls back on the squared error where there is none.
 - The noise is drawn anew in each step; the code has one picture of it.
@@ -77,19 +80,28 @@ class DeepObfuscator(Adversarial):
         width: channels of its first block.
         blocks: of its five blocks, how many are in the client part; 2 in the code.
         hides: the task's `secrets`, the `image`, or `both`.
-        secret_weight: of the adversary classifiers' loss.
+        secret_weight: of the adversary classifiers' loss, in the first half of the game.
         image_weight: of the reconstructor's.
+        pretrain: the share of the training before the game: the two parts learn to answer, the adversaries to read.
     """
 
     blocks: int = 2
     hides: Hides = "both"
-    secret_weight: float = 1.0
-    image_weight: float = 1.0
+    secret_weight: float = 3.3
+    image_weight: float = 3.3
+    pretrain: float = 0.33
 
     def __post_init__(self) -> None:
         check_hides(self.hides)
+        if not 0 < self.pretrain < 1:
+            raise UsageError(f"pretrain is {self.pretrain}. Cure: a share of the training, above 0 and below 1")
         if not 1 <= self.blocks <= 4:
             raise UsageError(f"the cut is after {self.blocks} blocks of VGG16. Cure: 1 to 4")
+
+    @property
+    def phases(self) -> tuple[float, ...]:
+        """The second is the game."""
+        return (self.pretrain,)
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         client, server = cut_vgg(self.width, self.blocks, self.wanted.targets)
@@ -113,8 +125,15 @@ class DeepObfuscator(Adversarial):
     def _privacy(self, found: Found, batch: Batch) -> Tensor:
         guesses, restored = found
         loss = -self.secret_weight * secret_loss(guesses, batch)
-        if restored is None:
-            return loss
-        mean, deviation = NOISE
-        noise = (mean + deviation * torch.randn_like(batch.images)).clamp(0, 1)
-        return loss + self.image_weight * (similarity(restored, batch.images) - similarity(restored, noise))
+        if restored is not None:
+            mean, deviation = NOISE
+            noise = (mean + deviation * torch.randn_like(batch.images)).clamp(0, 1)
+            loss = loss + self.image_weight * (similarity(restored, batch.images) - similarity(restored, noise))
+        return self._share(batch.progress) * loss
+
+    def _share(self, progress: float) -> float:
+        """What counts of the weights: nothing before the game, all in its first half, then less, a tenth at its end."""
+        if progress < self.pretrain:
+            return 0.0
+        left = (1 - progress) / (1 - self.pretrain)
+        return min(1.0, max(2 * left, 0.1))
