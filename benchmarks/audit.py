@@ -76,17 +76,25 @@ class Settings(Painters):
 
 
 def first_attacks(recogniser_epochs: int, decoder_epochs: int, features: bool = False) -> list[Attack]:
-    """A recogniser and a decoder, both on the amplified residue, and re-identification where `identity` is secret.
+    """Two recognisers and a decoder on the amplified residue, and re-identification where `identity` is secret.
+
+    One recogniser learns from payloads that are shifted and mirrored, the other in place.
 
     Args:
-        features: whether features are sent: both attack them scaled by place and by channel.
+        features: whether features are sent: there the second is scaled by channel, and so is a second decoder.
     """
     recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
-    first = [
-        replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs)),
-        replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs)),
+    reader = replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs))
+    decoder = replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs))
+    if not features:
+        return [reader, reader.in_place(), decoder, People()]
+    return [
+        reader,
+        replace(reader.in_place(), inputs="channels"),
+        decoder,
+        replace(decoder, inputs="channels"),
+        People(),
     ]
-    return [*first, *(replace(attack, inputs="channels") for attack in first if features), People()]
 
 
 def converters(bench: Bench, settings: Settings) -> Iterator[tuple[Run | Defence, int]]:

@@ -15,8 +15,9 @@ TERMS = {
     "In brackets": f"{BRACKETS}.",
     "≥, or flagged `still improving`": f"{RISING}. After more than about six epochs the learning rate has fallen too "
     "far for that flag.",
-    "Flagged `older attackers`": "not measured again since attackers of features, or of random payloads, became "
-    "stronger, so the leak may be too small ([log](log.md#attacks)).",
+    "Flagged `older attackers`": "not measured again since attackers became stronger: of features, of random payloads, "
+    "and recognisers that learn in place, from payloads neither shifted nor mirrored. These also raise the ceiling. "
+    "The leak may be too small ([log](log.md#attacks)).",
     "Grade": f"measured, where nothing else is said. Guaranteed: {GUARANTEED}; epsilon; what a payload tells at most "
     "on average. Estimated: bits beyond the answer and in total.",
     "Bits in the name of a converter": "what its training was to keep to on average.",

@@ -115,9 +115,17 @@ def flags(each: Variant, worst: Sequence[Measurement]) -> str:
     said = [flag.replace("_", " ") for entry in worst for flag in entry.flags]
     now = _seen_as_now(each)
     said += ["older attackers" for entry in worst if any(entry.settings.get(way) != now[way] for way in now)]
-    if "features" in now and not any(line.settings.get("attack", {}).get("inputs") == CHANNELS for line in each.lines):
+    if not _read_both_ways(each, "features" in now):
         said.append("older attackers")
     return ", ".join(dict.fromkeys(said))
+
+
+def _read_both_ways(each: Variant, features: bool) -> bool:
+    """Whether the youngest attackers were there: of features one scaled by channel, and a recogniser in place."""
+    attacks = [(line.attack, line.settings.get("attack", {})) for line in each.lines]
+    readers = [own for name, own in attacks if name == "recognition" and own["family"] == "cnn"]
+    in_place = not readers or any(not own["plan"]["augment"] for own in readers)
+    return in_place and (not features or any(own.get("inputs") == CHANNELS for _, own in attacks))
 
 
 def _seen_as_now(each: Variant) -> dict[str, int]:

@@ -9,11 +9,13 @@ from dapter.audit_report import pictures_name
 from dapter.runs import Run, write_npz
 from dapter.types import Measurement
 
+READER = {"family": "cnn", "inputs": "residue", "share": 1.0, "plan": {"epochs": 4, "augment": True}}
 ATTACKS = {
     "class": (
         ("answer", {"hidden": 8}, "secret_balanced_accuracy", 0.22),
-        ("recognition", {"family": "cnn", "inputs": "residue", "share": 1.0}, "secret_balanced_accuracy", 0.6),
-        ("recognition", {"family": "cnn", "inputs": "raw", "share": 0.1}, "secret_balanced_accuracy", 0.4),
+        ("recognition", READER, "secret_balanced_accuracy", 0.6),
+        ("recognition", {**READER, "plan": {"epochs": 4, "augment": False}}, "secret_balanced_accuracy", 0.55),
+        ("recognition", {**READER, "inputs": "raw", "share": 0.1}, "secret_balanced_accuracy", 0.4),
         ("unaware", {"family": "cnn"}, "secret_balanced_accuracy", 0.2),
     ),
     "image": (

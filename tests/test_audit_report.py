@@ -61,7 +61,7 @@ def test_flags_are_said_in_words_with_their_cure_and_whom_they_concern(page):
         assert means.rstrip(".") in page.text
         assert f"Cure: {cure}" in page.text
         assert flag in page.text
-    assert "2 of 6 attacks, among them the worst on class" in page.text
+    assert "3 of 7 attacks, among them the worst on class" in page.text
     assert FLAGS["no_room"].partition(" Cure: ")[0] not in page.text
 
 

@@ -160,7 +160,7 @@ def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standin
     assert "images/leaderboard_x_64px.svg" in second
     assert set(standings.board_figures({"leaderboard_x": found})) == {"leaderboard_x_32px", "leaderboard_x_64px"}
     assert "resnet18 of width 16, and every defence that learns were trained for 12 epochs" in first
-    assert "Attacks: reconstruction 3 epochs. n: answers 2,000, attacks on class 2,000, attacks on image 2,000" in first
+    assert "reconstruction 3 epochs. n: answers 2,000, attacks on class 2,000, attacks on image 2,000" in first
     assert " 3.00 " in first
     assert "epsilon 1.0" in second
     assert "hard budget" in first
@@ -185,6 +185,18 @@ def test_features_that_older_attackers_read_are_flagged_on_the_board(standings, 
     header, rows = standings.standings(found)
     flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
     assert flagged == ({"nopeek"} if old else set())
+
+
+@pytest.mark.parametrize("defence", ["blur", "a tool"])
+def test_images_that_no_recogniser_read_in_place_are_flagged_on_the_board(standings, defence):
+    def moved(line):
+        plan = line.settings.get("attack", {}).get("plan", {})
+        return plan.get("augment", True)
+
+    old = [line for line in lines(defence, None) if moved(line)]
+    header, rows = standings.standings([*old, *lines("downscale", None)])
+    flagged = {row[header.index("defence")] for row in rows if "older attackers" in row[header.index("flags")]}
+    assert flagged == {defence}
 
 
 @pytest.mark.parametrize("draws", [None, DRAWS])

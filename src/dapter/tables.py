@@ -154,13 +154,17 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def how(line: Measurement) -> str:
-    """The attack, those of its settings that are words or in APART, and its share of labels if that is not all."""
+    """The attack, those of its settings that are words or in APART, and its share of labels if that is not all.
+
+    A recogniser "in place" learned from payloads that were neither shifted nor mirrored.
+    """
     settings = line.settings.get("attack", {})
     named = [value for value in settings.values() if isinstance(value, str) and value != "scratch"]
     apart = [f"{name} {plain(settings[name])}" for name in APART.get(line.attack or "", ()) if name in settings]
     share = settings.get("share", 1)
     less = [f"{100 * share:g} % of labels"] if share != 1 else []
-    return " ".join([line.attack or "", *dict.fromkeys(named), *apart, *less]).strip()
+    place = ["in place"] if line.attack == "recognition" and not settings.get("plan", {}).get("augment", True) else []
+    return " ".join([line.attack or "", *dict.fromkeys(named), *place, *apart, *less]).strip()
 
 
 def leak_table(measurements: Iterable[Measurement]) -> str:

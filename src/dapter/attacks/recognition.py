@@ -73,6 +73,10 @@ class Recognition(Attack):
         """From scratch, scaled by channel where it was on bits."""
         return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs, start="scratch")
 
+    def in_place(self) -> Self:
+        """On payloads as they are, neither shifted nor mirrored: that weakens who reads noise, or aligned faces."""
+        return replace(self, plan=replace(self.plan, augment=False))
+
     def on_originals(self) -> Self:
         """The same family and plan with all labels, from scratch, on standardised originals."""
         inputs: Inputs = "raw" if self.family != "mlp" else "residue"
@@ -177,6 +181,7 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
     "tiny": (
         {"family": "mlp", "inputs": "bits", "width": 8, "plan": replace(_TINY, augment=False), "learning_rate": 1e-3},
         {"family": "cnn", "inputs": "residue", "width": 8, "plan": _TINY},
+        {"family": "cnn", "inputs": "residue", "width": 8, "plan": replace(_TINY, augment=False)},
         {"family": "cnn", "inputs": "bits", "width": 8, "plan": _TINY},
     ),
     "cpu": (
@@ -184,6 +189,7 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
         {"family": "cnn", "inputs": "residue", "plan": _CPU, "share": 0.1},
         {"family": "mlp", "inputs": "bits", "plan": replace(_SHORT, augment=False), "learning_rate": 1e-3},
         {"family": "cnn", "inputs": "residue", "plan": _CPU},
+        {"family": "cnn", "inputs": "residue", "plan": replace(_CPU, augment=False)},
         {"family": "cnn", "inputs": "bits", "plan": _CPU},
         {"family": "convnext", "inputs": "residue", "plan": replace(_CPU, epochs=6)},
         {"family": "resnet18", "inputs": "residue", "plan": _SHORT},
@@ -199,7 +205,10 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
             for family in ("cnn", "resnet18", "convnext", "vit")
             for inputs in ("raw", "residue", "whitened", "bits")
         ),
-        {"family": "mlp", "inputs": "bits", "plan": replace(_PAPER, augment=False), "learning_rate": 1e-3},
+        *(
+            {"family": family, "inputs": inputs, "plan": replace(_PAPER, augment=False), "learning_rate": 1e-3}
+            for family, inputs in (("mlp", "bits"), ("cnn", "residue"), ("resnet18", "residue"))
+        ),
         *(
             {"family": family, "inputs": "residue", "plan": _PAPER, "width": 48, "start": "originals"}
             for family in ("resnet18", "convnext")
