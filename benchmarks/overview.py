@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from studies import studies, trained
+from studies import flags, studies, trained
 
 from dapter.audit_lines import IMAGE, Variant, spread, variants
 from dapter.tables import markdown
@@ -49,6 +49,7 @@ def worst_leaks(audits: Files) -> str:
 
 def _row(name: str, each: Variant) -> dict[str, str]:
     first, secret = each.lines[0], each.leakiest()
+    worst = each.worst(secret) if secret else []
     restored = [entry for entry in each.behind(IMAGE) if entry.measure == "ssim"]
     original, hard = each.figures("target_accuracy_original"), each.figures("budget_bits")
     return {
@@ -59,7 +60,8 @@ def _row(name: str, each: Variant) -> dict[str, str]:
         "service alone, %": number("target_accuracy", original[0].value) if original else "",
         "with converter, %": spread(each.figures("target_accuracy")),
         "alone, %": spread(each.figures("necessity_accuracy")[:1]),
-        "worst leak": f"{secret} {spread(each.worst(secret))}" if secret else "",
+        "worst leak": f"{secret} {spread(worst)}" if secret else "",
+        "flags": flags(each, worst),
         "restored SSIM": spread(restored),
         "SSIM from the answer": number("ssim", restored[0].floor) if restored else "",
         "hard budget, bits": number("budget_bits", hard[0].value) if hard else "",

@@ -10,11 +10,13 @@ from dapter.attacks.as_is import AsIs
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
-from dapter.defences import Task, build_defence
+from dapter.cells import open_cell
+from dapter.defences import Defence, Task, build_defence
 from dapter.errors import RunError, UsageError
 from dapter.leaks import LEAK
 from dapter.loop import Plan
 from dapter.runs import list_runs
+from dapter.subjects import Subject
 from dapter.suites import choose_attacks
 from helpers import CLASSES, draw
 from planted import Planted, lowest_bit, make_secret_data, one_level
@@ -142,6 +144,32 @@ def test_an_audit_that_was_interrupted_goes_on_and_trains_nothing_twice(secret_d
     assert len(calls) == cells + 1
     strip = [dataclasses.replace(line, environment={}) for line in lines if line.defence == "constant"]
     assert [dataclasses.replace(line, environment={}) for line in more] == strip
+
+
+@pytest.mark.parametrize("kind", [Attack, Defence])
+def test_what_an_edited_file_did_before_is_not_taken_for_its_own(secret_data, service, tmp_path, monkeypatch, kind):
+    def cell():
+        subject = Subject(build_defence("identity", {}).setup(), service, secret_data)
+        return open_cell(AsIs(), subject, 0, tmp_path).path
+
+    before = cell()
+    assert cell() == before
+    for user in ("dapter.cells", "dapter.subjects"):
+        monkeypatch.setattr(f"{user}.file_digest", lambda plugin: str(isinstance(plugin, kind)))
+    edited = cell()
+    monkeypatch.undo()
+    assert len({before, edited, cell()}) == 2
+
+
+def test_a_line_names_the_code_that_made_its_cell(secret_data, service, tmp_path, monkeypatch):
+    """And not that of the audit which found the cell again."""
+    monkeypatch.setattr("dapter.runs.code_version", lambda: "old")
+    audit(["identity"], service, secret_data, attacks=[AsIs()], root=tmp_path, preset="tiny")
+    monkeypatch.setattr("dapter.runs.code_version", lambda: "new")
+    asked = [AsIs(), AsIs(stretch=not AsIs().stretch)]
+    lines = audit(["identity"], service, secret_data, attacks=asked, root=tmp_path, preset="tiny")
+    made = {line.settings["attack"]["stretch"]: line.code for line in pick(lines, "ssim", attack="as_is")}
+    assert made == {AsIs().stretch: "old", not AsIs().stretch: "new"}
 
 
 def test_several_workers_find_the_same_as_one_and_leave_nothing_behind(trained, service, data, tmp_path):

@@ -16,7 +16,7 @@ from dapter.errors import UsageError
 from dapter.features import unpack
 from dapter.hidden import FOLDER, KEY, export_benchmark
 from dapter.imagefile import open_image
-from dapter.subjects import Subject, Tool
+from dapter.subjects import DRAWS, Subject, Tool
 from planted import make_secret_data
 
 COUNTS = (60, 20, 40)
@@ -99,6 +99,20 @@ def test_rows_are_in_an_order_that_nobody_can_draw_again(secret_data, service, t
         payloads.append(pq.read_table(tmp_path / name / "test-00000.parquet")["payload"].to_pylist())
     assert sorted(payloads[0]) == sorted(payloads[1])
     assert payloads[0] != payloads[1]
+
+
+def test_of_random_payloads_strangers_see_as_many_draws_as_the_audit_s_attackers(secret_data, service, tmp_path):
+    export_benchmark(subject(secret_data, service, "gaussian_noise"), tmp_path / "out", tmp_path / "runs")
+    about = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert about["rows"] == {"train": DRAWS * COUNTS[0], "val": COUNTS[1], "test": COUNTS[2]}
+    rows = [
+        row for path in sorted((tmp_path / "out").glob("train-*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+    seen = {each: [row for row in rows if row["id"] == each] for each in {row["id"] for row in rows}}
+    assert len(seen) == COUNTS[0]
+    for same in seen.values():
+        assert len({row["payload"] for row in same}) == DRAWS
+        assert len({row["secret:shape"] for row in same}) == 1
 
 
 def test_features_are_packed_as_they_go_over_the_wire(secret_data, service, tmp_path):

@@ -160,6 +160,17 @@ def test_a_decoder_that_loses_to_the_mean_image_is_flagged():
     assert [finding.flags for finding in of(found, "ssim") + of(found, "mse")] == [("loses_to_mean_image",)] * 2
 
 
+def test_a_decoder_that_cannot_restore_originals_is_flagged_and_tells_no_ceiling():
+    floor = cell([(0.3, "ssim", 0.01, IMAGE), (0.1, "mse", 0.01, IMAGE)], attack="answer_image", floor=True)
+    decoder = cell([(0.4, "ssim", 0.01, IMAGE), (0.08, "mse", 0.01, IMAGE)])
+    perfect = [score(1, "ssim", 0, IMAGE), score(0, "mse", 0, IMAGE)]
+    for ssim, mse, flags in ((0.5, 0.07, ("originals_unbroken",)), (0.95, 0.01, ())):
+        originals = {"r": cell([(ssim, "ssim", 0.01, IMAGE), (mse, "mse", 0.01, IMAGE)])}
+        found = find_leaks([floor, decoder], originals, perfect)
+        assert [finding.flags for finding in of(found, "ssim") + of(found, "mse")] == [flags] * 2
+        assert [finding.ceiling for finding in of(found, "ssim") + of(found, "mse")] == [1, 0]
+
+
 def test_every_flag_says_the_cure():
     assert all(": " in text or "Cure" in text for text in FLAGS.values())
 

@@ -1,4 +1,5 @@
 import os
+import sys
 import time
 from dataclasses import replace
 
@@ -7,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from dapter.defences import build_defence
 from dapter.defences.dapter import Dapter
-from dapter.errors import RunError, UsageError
+from dapter.errors import ConversionError, RunError, UsageError
 from dapter.loop import CHECKPOINT
 from dapter.runs import Run
 from dapter.train import WEIGHTS, load_defence, train, warm_start
@@ -165,6 +167,36 @@ def test_the_same_classes_in_another_order_are_refused(data, service, tmp_path):
         train(Dapter(width=4), service, turned, ONE, root=tmp_path)
     other = replace(data, classes={"colour": ("warm", "red")})
     train(Dapter(width=4), service, other, ONE, root=tmp_path)
+
+
+class Draws(Dapter):
+    """Draws noise and does not say so."""
+
+    def client(self):
+        net = super().client()
+        return lambda images: net(images) + 0.1 * torch.randn_like(images)
+
+
+class Shrinks(Dapter):
+    """Gives smaller images."""
+
+    def client(self):
+        net = super().client()
+        return lambda images: net(images)[..., ::2]
+
+
+@pytest.mark.parametrize(("kind", "fault"), [(Draws, "random = True"), (Shrinks, "changed the shape")])
+def test_what_cannot_be_sent_fails_before_it_is_trained(data, service, tmp_path, monkeypatch, kind, fault):
+    monkeypatch.setattr(sys.modules[train.__module__], "fit", lambda *a, **b: pytest.fail("it was trained"))
+    with pytest.raises(ConversionError, match=fault):
+        train(kind(width=4), service, data, ONE, root=tmp_path)
+
+
+def test_a_run_is_of_the_file_that_defines_the_defence(data, service, tmp_path, monkeypatch):
+    """An edited plug-in must not be taken for what it was before."""
+    before = train(build_defence("identity", {}), service, data, ONE, root=tmp_path)
+    monkeypatch.setattr(sys.modules[train.__module__], "file_digest", lambda plugin: "edited")
+    assert train(build_defence("identity", {}), service, data, ONE, root=tmp_path).path != before.path
 
 
 def test_losses_that_break_down_leave_no_weights(data, service, tmp_path):

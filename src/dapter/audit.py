@@ -5,7 +5,7 @@ shared by all audits of the same data. Payloads are converted once for all attac
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from dapter.errors import UsageError
 from dapter.evaluate import RESULTS
 from dapter.judge import find_judge
 from dapter.leaks import Finding, find_leaks
+from dapter.plugins import file_digest
 from dapter.processes import pick_device
 from dapter.runs import Run, environment, fingerprint
 from dapter.scoring import SAMPLE, Score, score_images
@@ -107,7 +108,7 @@ def run_audit(
     manifest = {
         "kind": "audit",
         "subjects": [subject.record for subject in found],
-        "attacks": [[name_of(attack), attack.settings()] for attack in chosen],
+        "attacks": [[name_of(attack), attack.settings(), file_digest(attack)] for attack in chosen],
         "data": data.record(),
         "seeds": list(wanted),
         "preset": preset,
@@ -192,13 +193,14 @@ def _line(finding: Finding, subject: Subject, preset: str, source: str) -> Measu
         flags=(*finding.flags, *subject.flags),
         preset=preset,
         source=source,
-        environment=_environment(),
+        code=finding.cell.code,
+        environment=_of_cells(finding.cell.environment),
     )
 
 
-def _environment() -> dict[str, Any]:
-    """What the cells were computed with."""
-    return environment() if pick_device().type == "cuda" else {**environment(), "threads": 1}
+def _of_cells(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """What cells were computed with: without a GPU each on one thread."""
+    return {**environment, **({} if pick_device().type == "cuda" else {"threads": 1})}
 
 
 def _not_run(asked: Asked, subject: Subject, source: str) -> Iterator[Measurement]:
@@ -225,7 +227,11 @@ def _minutes(asked: Asked, subject: Subject, source: str) -> Iterator[Measuremen
     spent = Spent.total(map(read_spent, [*cells, alone] if alone else cells))
     if spent is not None:
         about = {"attack": {"cells": len(cells), "seeds": list(asked.seeds)}}
-        about_time = {"measure": "audit_core_minutes", "value": spent.core_seconds / 60, "environment": _environment()}
+        about_time = {
+            "measure": "audit_core_minutes",
+            "value": spent.core_seconds / 60,
+            "environment": _of_cells(environment()),
+        }
         yield report(subject, about, preset=asked.preset, source=source, **about_time)
 
 

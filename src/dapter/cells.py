@@ -13,6 +13,7 @@ from dapter.features import shown
 from dapter.judge import find_judge
 from dapter.leaks import Cell
 from dapter.loop import CHECKPOINT, CURVE
+from dapter.plugins import file_digest
 from dapter.runs import Run, fingerprint, write_npz
 from dapter.scoring import GALLERY, SAMPLE, Score, likeness, score_images, score_people, score_secrets
 from dapter.spent import noted
@@ -36,6 +37,7 @@ def open_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Run:
         "kind": "attack",
         "name": name,
         "settings": attack.settings(),
+        "source": file_digest(attack),
         "subject": subject.record,
         "data": subject.data.record(),
         "seed": seed,
@@ -55,6 +57,7 @@ def run_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Cell:
     scores: dict[str, list[Score]] = {"val": [], "test": []}
     for line in run.read_lines(SCORES):
         scores[line.pop("split")].append(Score.from_record(line))
+    manifest = run.manifest
     return Cell(
         attack=name_of(attack),
         settings={**attack.settings(), "seed": seed},
@@ -64,6 +67,8 @@ def run_cell(attack: Attack, subject: Subject, seed: int, root: Path) -> Cell:
         improving=still_improving(run.read_lines(CURVE)),
         reference=attack_key(attack.on_originals()),
         flags=attack.flags,
+        code=manifest["code"],
+        environment=manifest["environment"],
         likeness=_likeness(run),
     )
 

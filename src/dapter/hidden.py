@@ -7,6 +7,7 @@ the originals of blurred or noisy CIFAR-10 images were found by correlation alon
 """
 
 import io
+import itertools
 import json
 import secrets
 from collections.abc import Iterator
@@ -65,20 +66,27 @@ def export_benchmark(subject: Subject, folder: Path, root: Path) -> Run:
     key = _keep_key(subject, orders, token, root)
     first: Payload | None = None
     for name, order in orders.items():
-        payload = defence.protect(data.splits[name].images[order])
-        answer = defence.tail(payload, subject.service) if subject.service is not None else Answer({})
         known = {} if name == "test" else {secret: data.splits[name].labels[secret][order] for secret in data.readable}
-        size = max(1, min(SHARD_ROWS, SHARD_BYTES // payload.values[0].nbytes))
-        for number, rows in enumerate(range(0, len(order), size)):
-            table = _table(payload, answer, known, slice(rows, rows + size), row_ids(token, name, len(order)))
-            write_atomic(folder / f"{name}-{number:05}.parquet", table)
-        first = first or Payload(payload.values[:1].copy())
+        numbers = itertools.count()
+        for _ in range(_draws(subject, name)):
+            payload = defence.protect(data.splits[name].images[order])
+            answer = defence.tail(payload, subject.service) if subject.service is not None else Answer({})
+            size = max(1, min(SHARD_ROWS, SHARD_BYTES // payload.values[0].nbytes))
+            for rows in range(0, len(order), size):
+                table = _table(payload, answer, known, slice(rows, rows + size), row_ids(token, name, len(order)))
+                write_atomic(folder / f"{name}-{next(numbers):05}.parquet", table)
+            first = first or Payload(payload.values[:1].copy())
     assert first is not None
     about = _about(subject, defence, first, token)
     write_atomic(folder / "README.md", _readme(about))
     write_atomic(folder / ABOUT, json.dumps(about, indent=2, sort_keys=True) + "\n")
     key.finish()
     return key
+
+
+def _draws(subject: Subject, split: str) -> int:
+    """How often a split is handed out: that of training as often as an audit's attackers see it, with other noise."""
+    return subject.seen_as.get("draws", 1) if split == "train" else 1
 
 
 def row_ids(token: str, split: str, rows: int) -> list[str]:
@@ -156,7 +164,7 @@ def _about(subject: Subject, defence: Defence, payload: Payload, token: str) -> 
         },
         "targets": {target: classes[target] for target in data.targets},
         "secrets": {secret: classes[secret] for secret in data.readable},
-        "rows": {name: len(split) for name, split in data.splits.items()},
+        "rows": {name: len(split) * _draws(subject, name) for name, split in data.splits.items()},
     }
 
 
@@ -208,7 +216,7 @@ Licence of the images that the payloads were made of: {licence}
 
 `train-*.parquet` ({train:,} rows), `val-*.parquet` ({val:,}) and `test-*.parquet` ({test:,}); rows are in no order.
 
-- `id`: of the row
+- `id`: of the row; where the defence draws noise, there are several rows of each training image, with one `id`
 - `payload`: {form}
 {targets}
 

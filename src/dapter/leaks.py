@@ -35,6 +35,7 @@ class Cell:
         improving: whether it was still learning when it was stopped.
         reference: the fingerprint of the attack whose score on originals tells its ceiling.
         flags: of the attack itself.
+        code, environment: what it was computed with, when it was.
         likeness: for each image of val that it restored, in order, the measure by which leaks of images are told.
     """
 
@@ -46,6 +47,8 @@ class Cell:
     improving: bool
     reference: str
     flags: tuple[str, ...] = ()
+    code: str = ""
+    environment: Mapping[str, Any] = field(default_factory=dict)
     likeness: np.ndarray | None = field(default=None, compare=False)
 
 
@@ -99,7 +102,7 @@ class _Scale:
     Attributes:
         floor: of the answer alone.
         ceiling: of the best attack on originals, or of the originals themselves where both tell it and they are better;
-            None where `top` is exact or there is none.
+            None for the image, whose `top` is exact, or if there is none.
         top: the ceiling's value; where originals seem to say no more than the answer, see `_read_top`.
         hidden: whether the answer to the payload says more than that to the original.
     """
@@ -122,7 +125,7 @@ def _scale(
 ) -> _Scale:
     floors = [_best((cell for cell in group if cell.floor), secret, measure) for group in (cells, originals)]
     ours, usual = floors
-    ceiling = _best((cell for cell in originals if not cell.floor), secret, measure)
+    ceiling = None if secret == IMAGE else _best((cell for cell in originals if not cell.floor), secret, measure)
     perfect = exact.get((secret, measure))
     if ceiling is not None and perfect is not None:
         ceiling = max(ceiling, perfect, key=lambda score: score.value)  # of people: what they are is told in both ways
@@ -230,12 +233,12 @@ def _flags(
             flags.append("constant_not_at_floor")
     if any(rival.surely_beats(score) for rival in _weaker(cell, score, cells)):
         flags.append("weaker_did_better")
-    if floor is not None and ceiling is not None:
+    if floor is not None and ceiling is not None and not _has_room(floor, ceiling):
+        flags.append("no_room")
+    elif floor is not None and scale.top is not None and not cell.floor:
         reached = None if own is None else _of(own.test, score.secret, score.measure)
-        share = None if reached is None else relative(reached.value, floor.value, ceiling.value)
-        if not _has_room(floor, ceiling):
-            flags.append("no_room")
-        elif share is not None and share < READ and not cell.floor:
+        share = None if reached is None else relative(reached.value, floor.value, scale.top)
+        if share is not None and share < READ:
             flags.append("originals_unbroken")
     return (*flags, *(["answer_says_more"] if scale.hidden else []))
 

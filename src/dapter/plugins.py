@@ -4,9 +4,11 @@ A newcomer adds a data set, a defence or an attack with one new file in the fold
 Files whose names begin with an underscore are helpers, not plug-ins.
 """
 
+import hashlib
 import importlib
 import inspect
 import pkgutil
+from pathlib import Path
 from typing import Any
 
 from dapter.errors import UsageError
@@ -42,3 +44,8 @@ def find(kind: str, name: str) -> type[Any]:
             f"{module.__name__} must define one public {contract.__name__}, not {len(found)}. Cure: one file for each"
         )
     return found[0]
+
+
+def file_digest(plugin: object) -> str:
+    """The SHA-256 of the file that defines a plug-in: what an edited one did before is not taken for its own."""
+    return hashlib.sha256(Path(inspect.getfile(type(plugin))).read_bytes()).hexdigest()

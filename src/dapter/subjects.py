@@ -14,7 +14,7 @@ from dapter.data import IDENTITY, Data
 from dapter.defences import Defence, Task, build_defence
 from dapter.errors import UsageError
 from dapter.features import delivered
-from dapter.plugins import names
+from dapter.plugins import file_digest, names
 from dapter.processes import pick_device
 from dapter.runs import Run, derive_seed, write_npz
 from dapter.service.classifier import Service
@@ -82,14 +82,16 @@ class Subject:
         """What its cells depend on, as JSON values; of noise without weights also the seed that it is drawn with."""
         defence = self.defence
         if isinstance(defence, Tool):
-            name, settings, state = defence.name, {}, [defence.payloads[split] for split in self.data.splits]
+            name, settings, code = defence.name, {}, {}
+            state = [defence.payloads[split] for split in self.data.splits]
         else:
-            name, settings = defences.name_of(defence), defence.settings()
+            name, settings, code = defences.name_of(defence), defence.settings(), {"source": file_digest(defence)}
             state = [value.cpu().numpy() for value in defence.learner.nets.state_dict().values()]
         seed = {"seed": self.seed} if self.seed and not state else {}
         return {
             "defence": name,
             "settings": settings,
+            **code,
             **seed,
             "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
             "service": None if self.service is None else self.service.digest,

@@ -36,8 +36,11 @@ class Asked:
 
     @property
     def references(self) -> list[Attack]:
-        """What is run on originals: for images no attack is needed, the originals themselves are the ceiling."""
-        return [attack.on_originals() for attack in self.attacks if attack.goal != "image" or is_floor(attack)]
+        """What is run on originals: for ceilings, and since who cannot read or restore these is no test of payloads.
+
+        Who needs the client part has nothing to do there.
+        """
+        return [attack.on_originals() for attack in self.attacks if "client" not in attack.sees]
 
     def attacks_on(self, subject: Subject) -> list[Attack]:
         """Those that what is known of the subject allows."""

@@ -14,6 +14,7 @@ from dapter.data import Data
 from dapter.defences import Defence, Task, build_defence, name_of
 from dapter.errors import RunError, UsageError
 from dapter.loop import CHECKPOINT, CURVE, Plan, fit
+from dapter.plugins import file_digest
 from dapter.processes import from_first, is_first, pick_device
 from dapter.runs import Run, derive_seed, write_atomic
 from dapter.service.classifier import Service
@@ -58,6 +59,7 @@ def train(
         "kind": "defence",
         "name": name_of(defence),
         "settings": defence.settings(),
+        "source": file_digest(defence),
         "service": service.digest,
         "start": None if start is None else start.path.name,
         "data": data.record(),
@@ -87,6 +89,7 @@ def _train(defence: Defence, service: Service, data: Data, plan: Plan, run: Run,
     device = pick_device()
     service.to(device)
     defence.learner.nets.to(device)
+    defence.protect(data.splits["train"].images[:2], seed=0)  # what cannot be sent fails here, not after the training
     return fit(
         defence.learner,
         lambda batch: defence.update(batch, service),

@@ -15,6 +15,7 @@ from dapter.defences.budget import Budget
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError, need
 from dapter.loop import Plan
+from dapter.plugins import file_digest
 from dapter.processes import from_first, pick_device
 from dapter.runs import Run, fingerprint
 from dapter.service.classifier import Service
@@ -236,7 +237,8 @@ def sweep(
     plan = plan or Plan()
     Path(root).mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {**defence.settings(), dial: tried}
-    asked = [name_of(defence), settings, data.record(), service.digest, seed, str(plan), start and start.path.name]
+    about = name_of(defence), settings, file_digest(defence)
+    asked = [*about, data.record(), service.digest, seed, str(plan), start and start.path.name]
 
     def run_of(value: float) -> Run:
         changes = {dial: value, **({"warm_up": 0.0} if start is not None and isinstance(defence, Dapter) else {})}

@@ -93,6 +93,18 @@ def test_features_that_hardly_ever_move_stay_small_and_finite(inputs):
     assert found[0, 3, 0, 0] > 5 * found[1:, 3].abs().max()
 
 
+def test_a_whitened_vector_still_says_what_it_said():
+    """It has one place, so that nothing would be left of each channel by itself."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, 400)
+    sent = rng.normal(0, 1, (400, 1, 1, 16)) * np.logspace(-2, 2, 16) + 3 * label[:, None, None, None] * (
+        np.arange(16) % 2
+    ) * np.logspace(-2, 2, 16)
+    found = prepare("whitened", sent.astype(np.float16)).flatten(1).numpy()
+    guess = found[:, 1::2].mean(axis=1) > found[:, ::2].mean(axis=1)
+    assert (guess == label).mean() > 0.8
+
+
 def test_features_have_no_bits():
     with pytest.raises(UsageError, match="inputs channels"):
         Standardise("bits", np.zeros((2, 4, 4, 3), np.float16))

@@ -40,9 +40,10 @@ class Standardise(nn.Module):
             channel, scaled to a deviation of 1 over the training payloads: faint residue becomes plain; of features
             beside the median of each place, and SMALL ones are scaled at each place by itself. `channels`: the same,
             but features of any size are scaled by channel. `whitened`: what is left is scaled in each payload by
-            itself, channel by channel. Of what comes out of features the inverse hyperbolic sine is taken, linear for
-            most and logarithmic for large ones. `bits`: the eight bit planes of each channel of an image as -1 and 1:
-            what hides in the lowest bit becomes plain.
+            itself, channel by channel; a vector, whose channels have one value each, over all of them. Of what comes
+            out of features the inverse hyperbolic sine is taken, linear for most and logarithmic for large ones.
+            `bits`: the eight bit planes of each channel of an image as -1 and 1: what hides in the lowest bit becomes
+            plain.
         payloads: of the training images, uint8 (N, H, W, 3), or float16 (N, h, w, C).
 
     Raises:
@@ -77,11 +78,13 @@ class Standardise(nn.Module):
         if self.inputs in ("residue", "channels"):
             return self._level((images - self.mean) / self.std)
         if self.inputs == "whitened":
-            apart = images - self.mean if self.features else images
-            mean = apart.mean(dim=(2, 3), keepdim=True)
+            vector = self.features and images.shape[2:] == (1, 1)
+            apart = (images - self.mean) / (self.std if vector else 1) if self.features else images
+            over = (1,) if vector else (2, 3)
+            mean = apart.mean(dim=over, keepdim=True)
             centred = apart - mean
             least = self.least + mean.abs() * (NOISE if self.features else 0)
-            return self._level(centred / centred.square().mean(dim=(2, 3), keepdim=True).sqrt().maximum(least))
+            return self._level(centred / centred.square().mean(dim=over, keepdim=True).sqrt().maximum(least))
         levels = (images * 255).round().int()
         planes = torch.cat([levels.bitwise_right_shift(bit).bitwise_and(1) for bit in range(8)], dim=1)
         return planes.to(images.dtype) * 2 - 1

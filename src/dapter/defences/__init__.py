@@ -174,9 +174,14 @@ class Defence(abc.ABC):
             raise ConversionError("the defence's weights are not finite. Cure: train it again")
         chunk = max(1, CHUNK_PIXELS // max(1, images.shape[1] * images.shape[2]))
         device = self.learner.device
-        with draws_of(seed, device):
+        with draws_of(seed, device) as drawn:
             parts = [self._chunk(images[start : start + chunk]) for start in range(0, len(images), chunk)]
             parts = parts or [self._chunk(np.zeros((1, *images.shape[1:]), np.uint8))[:0]]
+            if drawn() and not self.random:
+                raise ConversionError(
+                    f"{name_of(self)} draws random numbers and does not say so, by which attackers would see one draw "
+                    "only. Cure: `random = True` in its class"
+                )
         return Payload(np.concatenate(parts))
 
     @torch.no_grad()
@@ -187,6 +192,8 @@ class Defence(abc.ABC):
             raise ConversionError(f"the defence fails on images of {images.shape[1:]} ({error})") from error
         if not torch.isfinite(floats).all():
             raise ConversionError("the defence gave values that are not finite. Cure: train it again")
+        if floats.ndim != 4 or len(floats) != len(images):
+            raise ConversionError(f"the defence made {tuple(floats.shape)} of {len(images)} images, not (N, C, h, w)")
         if self.sends == "features":
             return _last(floats.clamp(-HALF_MAX, HALF_MAX).half())
         if floats.shape != (len(images), 3, *images.shape[1:3]):

@@ -6,7 +6,7 @@ could be computed and subtracted. In use every number is therefore drawn from th
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -21,18 +21,25 @@ _SYSTEM = ContextVar("system", default=False)
 
 
 @contextmanager
-def draws_of(seed: int | None, device: torch.device) -> Iterator[None]:
+def draws_of(seed: int | None, device: torch.device) -> Iterator[Callable[[], bool]]:
     """Within it, draws follow that seed of torch, whose own state is not touched; None: they are the system's.
 
     None also gives torch a seed of the system's, for a plug-in that draws from torch: better than the same for all.
+    Gives what tells whether anything was drawn from torch since.
     """
     token = _SYSTEM.set(seed is None)
     try:
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(secrets.randbits(63) if seed is None else seed)
-            yield
+            before = _states(device)
+            yield lambda: not all(map(torch.equal, before, _states(device)))
     finally:
         _SYSTEM.reset(token)
+
+
+def _states(device: torch.device) -> list[Tensor]:
+    """Of torch's generators, on the CPU and on the device."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 def uniform(shape: Sequence[int], device: torch.device) -> Tensor:

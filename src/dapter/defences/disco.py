@@ -11,7 +11,7 @@ nothing:
   2013).
 - The code trains everything at once, from the start; here there are the paper's two phases.
 - The service part goes on learning in the second phase, or it would never have seen pruned features.
-- The proxy restorer is trained by L1, as the paper says; the code takes L2.
+- The proxy restorer is trained by L1, as the paper says; of the code one version takes L1, another L2.
 - Several experts, a filter for each secret, prune by the mean of their scores: the share that is pruned stays R.
 """
 

@@ -4,7 +4,7 @@ Kim, Kim, Kim, Kim, Kim: "Learning Not to Learn: Training Deep Neural Networks w
 is the paper's bias. Its adversary learns by cross-entropy; the client part gets that gradient reversed (Ganin &
 Lempitsky, ICML 2015), and beside it the entropy of the adversary's guess is made large, which bounds the mutual
 information. Ours: the network, several secrets (mean), training from the start (its authors' code
-begins with a network trained without the game).
+begins with a network trained without the game), and weights that are ten times theirs.
 """
 
 from dataclasses import dataclass
