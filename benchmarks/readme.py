@@ -21,8 +21,8 @@ NOTE = (
     f"Leak {LEAK}; the worst of all secrets, the image among them, under one recogniser and one decoder, or the whole "
     f"suite; other attackers may find more. ≥: {RISING}. `older attackers`: before [recognisers learned in "
     f"place](docs/decisions/0029-recognisers-in-place.md). In brackets: {BRACKETS}. Grade: measured, but for "
-    f"{GUARANTEED}, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name of a "
-    f"converter are what its training was to keep to on average. Alone: {ALONE}.\n"
+    f"{GUARANTEED}, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name of "
+    f"a converter are what its training was to keep to on average. Alone: {ALONE}.\n"
 )
 MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
 

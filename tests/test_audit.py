@@ -212,7 +212,7 @@ def test_a_trained_defence_is_audited_with_the_necessity_check(trained, service,
 
 def test_the_processor_time_of_each_audit_is_told(both_ends):
     floors = 4
-    for defence, cells in {"identity": floors + 1 + 3, "constant": floors + 1 + floors + 3}.items():
+    for defence, cells in {"identity": floors + 1 + 3, "constant": floors + 3 + floors + 3}.items():
         (line,) = pick(both_ends, "audit_core_minutes", defence)
         assert 0 < line.value < 5
         assert line.settings["attack"] == {"cells": cells, "seeds": [0]}

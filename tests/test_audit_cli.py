@@ -35,7 +35,9 @@ def test_one_attack_says_how_it_did_and_an_audit_finds_it_done(common, capsys):
     said = capsys.readouterr().out
     assert [(cell / "scores.jsonl").stat().st_mtime_ns for cell in cells] == written
     assert "Processor time of the audit of constant" in said
-    assert "1 of 6 begins: answer_image" in said  # three floors on originals, three on the subject
+    assert (
+        "1 of 8 begins: answer_image" in said
+    )  # three floors and two attacks on originals, three floors on the subject
 
 
 def test_settings_choose_the_attack(common, capsys):

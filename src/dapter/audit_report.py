@@ -174,6 +174,6 @@ def _flat(manifest: Mapping[str, Any]) -> dict[str, Any]:
     for place, subject in enumerate(manifest.get("subjects", []), 1):
         own = {name: value for name, value in subject.items() if name != "settings"}
         found[f"subject {place}: {subject.get('defence')}"] = {**subject.get("settings", {}), **own}
-    for place, (name, settings) in enumerate(manifest.get("attacks", []), 1):
+    for place, (name, settings, *_) in enumerate(manifest.get("attacks", []), 1):
         found[f"attack {place}: {name}"] = settings
     return found
