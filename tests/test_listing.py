@@ -18,11 +18,11 @@ def test_audits_are_told_in_words_and_their_cells_are_counted(data, service, tmp
     assert told.startswith(f"done  {tmp_path}/audit-shapes-colour-")
     assert told.endswith("of constant by answer_image, as_is, reconstruction; preset cpu, seeds 0")
     cells = tmp_path / "attacks"
-    assert counted == f"9 parts of audits done: `dapter list {cells}` shows each"
-    (next(cells.glob("as_is-*")) / DONE).unlink()
-    (next(cells.glob("reconstruction-*")) / "manifest.json").write_text("{")
+    assert counted == f"11 parts of audits done: `dapter list {cells}` shows each"
+    (next(cells.glob("as_is-constant-*")) / DONE).unlink()
+    (next(cells.glob("reconstruction-constant-*")) / "manifest.json").write_text("{")
     assert main(["list", str(tmp_path)]) == 0
-    assert "8 parts of audits done, 1 open" in capsys.readouterr().out
+    assert "10 parts of audits done, 1 open" in capsys.readouterr().out
     assert main(["list", str(cells)]) == 0
     lines = capsys.readouterr().out
     assert "on constant: stretch yes; seed 0\n" in lines

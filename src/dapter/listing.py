@@ -39,7 +39,7 @@ def _about(run: Run) -> str:
 
 def _audit(run: Run, manifest: dict[str, Any]) -> str:
     subjects = ", ".join(subject["defence"] for subject in manifest["subjects"])
-    names = dict.fromkeys(name for name, _ in manifest["attacks"])
+    names = dict.fromkeys(name for name, *_ in manifest["attacks"])
     return f"of {subjects} by {', '.join(names)}; preset {manifest['preset']}, seeds {plain(manifest['seeds'])}"
 
 
