@@ -1,4 +1,4 @@
-"""The leaderboard: every defence that is found, trained alike, under the same two attacks.
+"""The leaderboard: every defence that is found, trained alike, under the same quick attacks.
 
     python benchmarks/leaderboard.py --root DATA --data cifar10 --target animal_vehicle --secrets class
 

@@ -14,7 +14,7 @@ WIRE = ("payload_bytes_features", "payload_bytes_png")
 """The measures of what goes over the wire; a defence has one of them."""
 
 NOTE = (
-    "Two quick attacks: others may find more. `budget` was developed on such data. Of the rivals, where they are cut, "
+    "Quick attacks: others may find more. `budget` was developed on such data. Of the rivals, where they are cut, "
     "the pace of adversaries and the weights of NoPeek, Shredder and PAN were chosen in a small trial on test images "
     "of CIFAR-10, the λ of Privacy Partitioning on validation images; learning not to learn's are ten times its "
     "authors'; all else is as published, or as [decided](decisions/0023-rivals.md)."

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from dapter.analysis import analyse, keep_pictures, key, report
+from dapter.analysis import analyse, keep_pictures, report
 from dapter.attacks.as_is import AsIs
 from dapter.audit_report import pictures_name
 from dapter.cells import run_cell
@@ -47,7 +47,7 @@ def test_what_is_left_of_the_answer(subject, service, secret_data, tmp_path):
     assert found["attention_consistency", "colour"].value == 1
     for line in lines:
         assert line.attack is None
-        assert line.settings["subject"] == key(subject)
+        assert line.settings["subject"] == subject.key
         assert (line.source, line.preset, line.n) == ("a test", "tiny", 32)
 
 
@@ -75,7 +75,7 @@ def test_without_captum_attention_is_left_out(subject, tmp_path, monkeypatch):
     assert not any(line.measure == "attention_consistency" for line in analyse(subject, [], tmp_path, "tiny", ""))
     run = Run.open(tmp_path, "audit", {"kind": "audit"})
     keep_pictures(subject, [], [], tmp_path, run)
-    with np.load(run.path / pictures_name(key(subject))) as pictures:
+    with np.load(run.path / pictures_name(subject.key)) as pictures:
         assert set(pictures) == {"original", "payload"}
 
 
@@ -89,7 +89,7 @@ def test_a_tool_without_a_service_has_no_answers(secret_data, tmp_path):
     }
     run = Run.open(tmp_path, "audit", {"kind": "audit"})
     keep_pictures(subject, [], [], tmp_path, run)
-    with np.load(run.path / pictures_name(key(subject))) as pictures:
+    with np.load(run.path / pictures_name(subject.key)) as pictures:
         np.testing.assert_array_equal(pictures["payload"], halves["test"][:8])
 
 
@@ -101,7 +101,7 @@ def test_pictures_hold_what_the_worst_attack_restored_and_where_the_service_look
     run = Run.open(tmp_path, "audit", {"kind": "audit"})
     found = [replace(line, secret="image") for line in (lesser, worst)]
     keep_pictures(subject, found, [attack], tmp_path, run)
-    with np.load(run.path / pictures_name(key(subject))) as pictures:
+    with np.load(run.path / pictures_name(subject.key)) as pictures:
         np.testing.assert_array_equal(pictures["restored"], secret_data.splits["test"].images[:8])
         assert set(pictures) == {"original", "payload", "restored", "attention_before", "attention_after"}
         np.testing.assert_array_equal(pictures["attention_before"], pictures["attention_after"])
@@ -109,5 +109,5 @@ def test_pictures_hold_what_the_worst_attack_restored_and_where_the_service_look
 
 def test_a_subject_is_told_by_all_it_depends_on(subject, service, secret_data):
     grey = Subject(build_defence("constant", {}).setup(), service, secret_data)
-    assert key(subject) != key(grey)
-    assert key(subject) == key(Subject(build_defence("identity", {}).setup(), service, secret_data))
+    assert subject.key != grey.key
+    assert subject.key == Subject(build_defence("identity", {}).setup(), service, secret_data).key

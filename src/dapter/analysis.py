@@ -21,7 +21,7 @@ from dapter.figures import overlay
 from dapter.ideal import ideal_accuracy, times_vanilla
 from dapter.metrics import Estimate, mean_interval, wilson
 from dapter.necessity import measure_necessity
-from dapter.runs import Run, code_version, environment, fingerprint, write_npz
+from dapter.runs import Run, code_version, environment, write_npz
 from dapter.subjects import Subject, Tool
 from dapter.types import Measurement, Payload
 
@@ -29,11 +29,6 @@ ATTENTION = 256
 """Test images whose attention is compared."""
 
 Report = partial[Measurement]
-
-
-def key(subject: Subject) -> str:
-    """What tells a subject from the others of an audit, 12 hex digits; `settings.subject` of its lines."""
-    return fingerprint(subject.record)[:12]
 
 
 def report(subject: Subject, settings: Mapping[str, Any], **fields: Any) -> Measurement:
@@ -53,7 +48,7 @@ def report(subject: Subject, settings: Mapping[str, Any], **fields: Any) -> Meas
         "data_digest": data.digest,
         "environment": environment(),
     }
-    beside = {"image_size": list(data.image_size), "subject": key(subject), **subject.seen_as, **settings}
+    beside = {"image_size": list(data.image_size), "subject": subject.key, **subject.seen_as, **settings}
     return Measurement(settings={**subject.conditions, **beside}, **{**own, **fields})
 
 
@@ -76,7 +71,7 @@ def analyse(
     defence, service, data = subject.defence, subject.service, subject.data
     if subject.trained and service is not None and not isinstance(defence, Tool):
         for needed in measure_necessity(defence, service, data, root / "attacks", preset, source):
-            yield replace(needed, seed=subject.seed, settings={**needed.settings, "subject": key(subject)})
+            yield replace(needed, seed=subject.seed, settings={**needed.settings, "subject": subject.key})
 
 
 def _answers(line: Report, subject: Subject) -> Iterator[Measurement]:
@@ -181,7 +176,7 @@ def keep_pictures(
             if (name_of(attack), {**attack.settings(), "seed": settings["seed"]}) == (worst.attack, settings):
                 with np.load(open_cell(attack, subject, settings["seed"], root).path / PICTURES) as pictures:
                     shown["restored"] = pictures["restored"]
-    write_npz(run.path / pictures_name(key(subject)), **shown, **_attention_pictures(subject, test))
+    write_npz(run.path / pictures_name(subject.key), **shown, **_attention_pictures(subject, test))
 
 
 def _attention_pictures(subject: Subject, images: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """What is audited: a defence that we hold, or only what somebody else's tool made of known images."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from dapter.errors import UsageError
 from dapter.features import delivered
 from dapter.plugins import file_digest, names
 from dapter.processes import pick_device
-from dapter.runs import Run, derive_seed, write_npz
+from dapter.runs import Run, derive_seed, fingerprint, write_npz
 from dapter.service.classifier import Service
 from dapter.sharing import keep_array, open_array
 from dapter.train import load_defence
@@ -79,24 +79,16 @@ class Subject:
 
     @cached_property
     def record(self) -> dict[str, Any]:
-        """What its cells depend on, as JSON values; of noise without weights also the seed that it is drawn with."""
-        defence = self.defence
-        if isinstance(defence, Tool):
-            name, settings, code = defence.name, {}, {}
-            state = [defence.payloads[split] for split in self.data.splits]
-        else:
-            name, settings, code = defences.name_of(defence), defence.settings(), {"source": file_digest(defence)}
-            state = [value.cpu().numpy() for value in defence.learner.nets.state_dict().values()]
-        seed = {"seed": self.seed} if self.seed and not state else {}
-        return {
-            "defence": name,
-            "settings": settings,
-            **code,
-            **seed,
-            "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
-            "service": None if self.service is None else self.service.digest,
-            **self.seen_as,
-        }
+        """What its cells depend on, as JSON values."""
+        if isinstance(self.defence, Tool):
+            payloads = [self.defence.payloads[split] for split in self.data.splits]
+            return _record(self.defence.name, {}, payloads, self.service)
+        return record_of(self.defence, self.service, self.seed)
+
+    @property
+    def key(self) -> str:
+        """What tells it from others; `settings.subject` of the lines about it."""
+        return key_of(self.record)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -190,6 +182,34 @@ class Subject:
     def ask(self, images: np.ndarray) -> Answer:
         """What the unchanged service answers to images, uint8 (N, H, W, 3)."""
         return _no_answer(len(images)) if self.service is None else self.service.answer(Payload(images))
+
+
+def record_of(defence: Defence, service: Service | None, seed: int | None) -> dict[str, Any]:
+    """What names a defence under audit: its file, settings, weights and service, and of noise without weights the seed.
+
+    Args:
+        seed: of its training run, if it has one.
+    """
+    state = [value.cpu().numpy() for value in defence.learner.nets.state_dict().values()]
+    drawn = {"seed": seed} if seed and not state else {}
+    code = {"source": file_digest(defence), **drawn, **seen_as(defence)}
+    return {**_record(defences.name_of(defence), defence.settings(), state, service), **code}
+
+
+def key_of(record: Mapping[str, Any]) -> str:
+    """12 hex digits for what names a defence or a tool under audit."""
+    return fingerprint(record)[:12]
+
+
+def _record(
+    name: str, settings: Mapping[str, Any], state: Sequence[np.ndarray], service: Service | None
+) -> dict[str, Any]:
+    return {
+        "defence": name,
+        "settings": settings,
+        "weights": hashlib.sha256(b"".join(value.tobytes() for value in state)).hexdigest(),
+        "service": None if service is None else service.digest,
+    }
 
 
 def seen_as(defence: Defence) -> dict[str, int]:

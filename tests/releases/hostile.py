@@ -583,6 +583,17 @@ def figures_of_another_converter(results):
     return replace(results, 0, settings={**results[0].settings, "lam": 0.98})
 
 
+@dishonest("several converters with these settings, the subjects '0123456789ab', 'ba9876543210'")
+@claims
+def figures_of_another_training(results):
+    of = ("0123456789ab", "0123456789ab", "ba9876543210")
+    named = [
+        dataclasses.replace(line, settings={**line.settings, "subject": each})
+        for line, each in zip(results[:3], of, strict=True)
+    ]
+    return [*named, *results[3:]]
+
+
 @dishonest("on other data")
 @claims
 def figures_of_other_data(results):

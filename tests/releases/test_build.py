@@ -20,6 +20,8 @@ from dapter.release.diff import compare_releases
 from dapter.release.folder import sign_with_key
 from dapter.runner import Converter
 from dapter.runs import Run
+from dapter.subjects import key_of, record_of
+from dapter.train import load_defence
 from dapter.types import Measurement
 from dapter.verify import inspect_release, verify_release
 from dapter.verify.claims import LEAK, claims_of
@@ -44,13 +46,15 @@ def run(trained, service, data):
 
 
 @pytest.fixture(scope="module")
-def audit(run, tmp_path_factory):
-    """Lines as an audit leaves them, one about another converter."""
+def audit(run, service, tmp_path_factory):
+    """Lines as an audit leaves them, one about another training of the same settings."""
     own = Measurement.from_record(run.read_lines("results.jsonl")[0])
+    subject = key_of(record_of(load_defence(run), service, run.manifest["seed"]))
+    own = dataclasses.replace(own, settings={**own.settings, "subject": subject})
     attacked = {"secret": "shape", "attack": "recognition", "floor": 0.5, "ceiling": 1.0, "leak": 0.4, "n": 48}
     first = dataclasses.replace(own, measure="secret_balanced_accuracy", value=0.7, low=0.6, high=0.8, **attacked)
     head = dataclasses.replace(first, measure=LEAK, value=0.4, low=0.2, high=0.6)
-    other = dataclasses.replace(head, value=0.1, low=0.0, leak=0.1, settings={**own.settings, "lam": 0.1})
+    other = dataclasses.replace(head, value=0.9, low=0.8, leak=0.9, settings={**own.settings, "subject": "another"})
     path = tmp_path_factory.mktemp("audit") / "results.jsonl"
     path.write_text("".join(f"{line.to_json()}\n" for line in (first, head, other)))
     return path
@@ -81,8 +85,6 @@ def release(run, service, pair, audit, tmp_path_factory):
 
 
 def test_it_verifies_and_converts_as_the_run_does(release, pair, run, data):
-    from dapter.train import load_defence
-
     images = data.splits["test"].images
     converted = Converter.open(verify_release(release, pair[1])).convert(images)
     expected = load_defence(run).protect(images).pixels
@@ -101,7 +103,7 @@ def test_only_figures_of_this_converter_are_taken_and_the_worst_leak_is_claimed(
     found = verify_release(release, pair[1])
     (leak,) = [claim for claim in found.claims if claim["measure"] == LEAK]
     assert leak["value"] == 0.4
-    assert {json.dumps(line.settings.get("lam")) for line in found.results} == {"0.9"}
+    assert "another" not in {line.settings.get("subject") for line in found.results}
     card = (release / "MODEL_CARD.md").read_text()
     assert card.index("leak 0.40") < card.index("accuracy of the answer") < card.index("What was not checked")
 
@@ -116,8 +118,8 @@ def test_only_figures_of_this_converter_are_taken_and_the_worst_leak_is_claimed(
         ("", ""),
     ],
 )
-def test_of_a_command_only_program_and_verb_are_kept(run, audit, command, released, tmp_path):
-    found = collect_results(run, [measured_by(command, audit, tmp_path / "results.jsonl")])
+def test_of_a_command_only_program_and_verb_are_kept(run, service, audit, command, released, tmp_path):
+    found = collect_results(run, service, [measured_by(command, audit, tmp_path / "results.jsonl")])
     assert {line.source for line in found if line.attack} == {released}
 
 
@@ -183,7 +185,7 @@ def test_what_cannot_be_released(run, service, pair, audit, tmp_path):
     (bare.path / "exports").symlink_to(run.path / "exports")
     with pytest.raises(RunError, match="was not measured"):
         build(bare, service, pair, tmp_path / "out")
-    lines = [line for line in audit.read_text().splitlines() if '"lam": 0.1' in line]
+    lines = [line for line in audit.read_text().splitlines() if '"another"' in line]
     (tmp_path / "others.jsonl").write_text("\n".join(lines))
     with pytest.raises(UsageError, match="says nothing of the converter"):
         build(run, service, pair, tmp_path / "out", audits=[tmp_path / "others.jsonl"])

@@ -65,8 +65,12 @@ class Adversarial(Attack):
         return (cls(**_SUITES[preset]),)
 
     def on_features(self) -> Self:
-        """On the residue where it was on bits."""
+        """Scaled by channel where it was on bits."""
         return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs)
+
+    def on_originals(self) -> Self:
+        """The same on the residue, whatever it reads of payloads."""
+        return replace(self, inputs="residue")
 
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         device = pick_device()

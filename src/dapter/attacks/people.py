@@ -61,7 +61,7 @@ class People(Attack):
         )
 
     def on_features(self) -> Self:
-        """On the residue where it was on bits."""
+        """Scaled by channel where it was on bits."""
         return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs)
 
     def on_originals(self) -> Self:

@@ -45,12 +45,16 @@ class Reconstruction(Attack):
 
     @classmethod
     def suite(cls, preset: str) -> tuple[Self, ...]:
-        """The paper's generator and a stronger one."""
+        """The paper's generator and stronger ones, of which one reads bits, and features by channel."""
         return tuple(cls(**settings) for settings in _SUITES[preset])
 
     def on_features(self) -> Self:
         """Scaled by channel where it was on bits."""
         return replace(self, inputs="channels" if self.inputs == "bits" else self.inputs)
+
+    def on_originals(self) -> Self:
+        """The same on the residue, whatever it reads of payloads."""
+        return replace(self, inputs="residue")
 
     def _learn(self, view: View, seed: int, run: Run) -> Callable[[Observed], Guess]:
         net = Restorer(view, self.inputs, self.family, self.width)
@@ -61,10 +65,12 @@ _SUITES: Mapping[str, tuple[dict, ...]] = {
     "tiny": (
         {"family": "symmetric", "objective": "l2", "width": 8, "plan": _TINY},
         {"family": "unet", "objective": "ssim", "width": 8, "plan": _TINY},
+        {"family": "unet", "objective": "ssim", "inputs": "bits", "width": 8, "plan": _TINY},
     ),
     "cpu": (
         {"family": "symmetric", "objective": "l2", "plan": replace(_CPU, epochs=4)},
         {"family": "unet", "objective": "ssim", "plan": _CPU},
+        {"family": "unet", "objective": "ssim", "inputs": "bits", "plan": _CPU},
     ),
     "paper": (
         {"family": "symmetric", "objective": "l2", "width": 32, "plan": _PAPER},

@@ -17,6 +17,7 @@ from dapter.release.card import make_card
 from dapter.release.folder import to_json, write_files
 from dapter.runs import Run
 from dapter.service.classifier import Service
+from dapter.subjects import key_of, record_of
 from dapter.train import WEIGHTS, load_defence
 from dapter.types import Measurement
 from dapter.verify import Findings
@@ -99,7 +100,7 @@ def build_release(
         service: the one that it was trained against, for the names of its classes.
         sign: writes `model.sig` into a folder.
         check: what our own verification says of it, with the public key.
-        audits: folders of audits, or files of results; the lines about this converter are taken.
+        audits: folders of audits, or files of results; the lines about these weights are taken.
         terms: what the provider decides.
 
     Raises:
@@ -114,7 +115,7 @@ def build_release(
         raise RunError(f"{run.path} holds a {found.get('kind')}, not a defence. Cure: a run folder of `dapter train`")
     if found["service"] != service.digest:
         raise UsageError(f"{run.path} was trained against another service. Cure: give the same one")
-    exports, results = _exports(run), collect_results(run, audits)
+    exports, results = _exports(run), collect_results(run, service, audits)
     manifest = _manifest(found, service, exports, results, terms)
     contents = _contents(run, manifest, exports, results, terms)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +129,8 @@ def build_release(
     return destination
 
 
-def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
-    """The lines about the converter of a run: its evaluation's, then what the audits add to them.
+def collect_results(run: Run, service: Service, audits: Sequence[Path]) -> list[Measurement]:
+    """The lines about the converter of a run: its evaluation's, then what the audits of these weights add to them.
 
     Of the command that measured a line only program and verb are kept: the rest holds paths of the provider's machine.
 
@@ -142,15 +143,21 @@ def collect_results(run: Run, audits: Sequence[Path]) -> list[Measurement]:
     if not own:
         raise RunError(f"{run.path} was not measured. Cure: repeat the `dapter train` that made it")
     lines, known = list(own), {_about(line) for line in own}
+    audited = key_of(record_of(load_defence(run), service, run.manifest["seed"]))
     for path in audits:
         file = path / RESULTS if path.is_dir() else path
         if not file.is_file():
             raise UsageError(f"{path} holds no results. Cure: a folder of `dapter audit`, or a results file")
         matching = [
-            line for line in map(Measurement.from_json, file.read_text().splitlines()) if _same_converter(line, own[0])
+            line
+            for line in map(Measurement.from_json, file.read_text().splitlines())
+            if line.settings.get("subject") == audited and line.data_digest == own[0].data_digest
         ]
         if not matching:
-            raise UsageError(f"{path} says nothing of the converter in {run.path}. Cure: audit this run")
+            raise UsageError(
+                f"{path} says nothing of the converter in {run.path}, with these weights and this version of dapter. "
+                "Cure: audit this run"
+            )
         lines += [line for line in matching if line.attack or _about(line) not in known]
     public = [replace(line, source=_program(line.source)) for line in lines]
     return list({line.to_json(): line for line in public}.values())
@@ -165,14 +172,6 @@ def _program(command: str) -> str:
 
 def _about(line: Measurement) -> tuple[str, str, str | None]:
     return line.measure, line.target, line.secret
-
-
-def _same_converter(line: Measurement, own: Measurement) -> bool:
-    """Whether a line is of the same defence, settings, seed and data."""
-    keys = ("defence", "data", "data_digest", "seed")
-    return all(getattr(line, key) == getattr(own, key) for key in keys) and all(
-        line.settings.get(name) == value for name, value in own.settings.items()
-    )
 
 
 def _exports(run: Run) -> list[Export]:

@@ -103,6 +103,9 @@ def _claim_faults(claims: Sequence[Mapping[str, Any]], results: Sequence[Measure
 
 
 def _line_faults(results: Sequence[Measurement], manifest: Mapping[str, Any]) -> Iterator[str]:
+    subjects = sorted({_show(line.settings["subject"]) for line in results if "subject" in line.settings})
+    if len(subjects) > 1:
+        yield f"its lines are of several converters with these settings, the subjects {', '.join(subjects)}"
     for place, line in enumerate(results):
         for fault in (*_impossible(line), *_foreign(line, manifest)):
             yield f"line {place} ({line.measure}): {fault}"
