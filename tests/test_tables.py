@@ -30,6 +30,7 @@ def test_a_measure_is_written_with_its_unit():
     assert text("client_bytes", 38400) == "38.4 kB"
     assert text("target_auc", 0.97) == "0.970"
     assert number("multiply_adds", 1.42e9) == "1,420.0"
+    assert number("leak", -0.004) == "0.00"
     assert text("latency_ms", None) == number("latency_ms", None) == ""
 
 

@@ -219,7 +219,7 @@ def _leak_row(entry: Measurement) -> list[str]:
 
 
 def _three(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+    return "" if value is None else f"{value:z.3f}"
 
 
 def _key(entry: Measurement) -> tuple[str, ...]:

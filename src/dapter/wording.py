@@ -114,9 +114,9 @@ def wording(measure: str) -> Wording:
 
 
 def number(measure: str, value: float | None) -> str:
-    """The value without its unit; nothing for none."""
+    """The value without its unit, and without the sign of what is rounded to 0; nothing for none."""
     words = wording(measure)
-    return "" if value is None else format(value * words.scale, words.form)
+    return "" if value is None else format(float(value * words.scale), f"z{words.form}")
 
 
 def text(measure: str, value: float | None) -> str:
