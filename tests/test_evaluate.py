@@ -10,8 +10,9 @@ from dapter.data import Split
 from dapter.defences.dapter import Dapter
 from dapter.defences.split_inference import SplitInference
 from dapter.errors import RunError, UsageError
-from dapter.evaluate import PICTURES, RESULTS, evaluate, measure
+from dapter.evaluate import PICTURES, evaluate, measure
 from dapter.imagefile import encode, open_image
+from dapter.runs import RESULTS
 from dapter.train import load_defence, train
 from dapter.types import Measurement, Payload
 from helpers import PLAN, make_data, make_service, without_labels

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dapter import runs
 from dapter.errors import RunError
-from dapter.runs import DONE, LOCK, MANIFEST, Run, derive_seed, fingerprint, list_runs, write_atomic, write_npz
+from dapter.runs import DONE, LOCK, MANIFEST, RESULTS, Run, derive_seed, fingerprint, list_runs, write_atomic, write_npz
 
 ASKED = {"defence": "dapter", "settings": {"lam": 0.9, "name": None}, "data": "0f", "seed": 1}
 
@@ -132,6 +132,14 @@ def test_a_damaged_manifest_is_named_with_its_cure(tmp_path, content):
     (run.path / MANIFEST).write_text(content)
     with pytest.raises(RunError, match="Cure: delete the folder"):
         _ = run.manifest
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}\n", b"\xff"])
+def test_damaged_results_are_named_with_their_cure(tmp_path, content):
+    run = Run.open(tmp_path, "dapter", ASKED)
+    (run.path / RESULTS).write_bytes(content)
+    with pytest.raises(RunError, match=rf"{RESULTS}.*Cure: "):
+        run.read_results()
 
 
 def test_runs_are_listed_finished_or_not(tmp_path):

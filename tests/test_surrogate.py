@@ -7,7 +7,7 @@ import black_box
 from dapter.cli import main
 from dapter.defences.dapter import Dapter
 from dapter.errors import UsageError
-from dapter.evaluate import RESULTS, evaluate
+from dapter.evaluate import evaluate
 from dapter.service.remote import Remote
 from dapter.service.training import load_trained_service
 from dapter.surrogate import WARNING, Questions, learn_surrogate, measure_remote
@@ -49,7 +49,7 @@ def test_a_converter_for_a_service_of_which_only_the_answers_are_known(tmp_path)
         remote.answer(data.splits["test"].images[:24]).argmax(axis=1) == data.splits["test"].labels["colour"][:24]
     )
     assert list(found.values()) == measure_remote(defence, surrogate, make(tmp_path), data)
-    assert len(defence.read_lines(RESULTS)) == len(measured) + 4
+    assert len(defence.read_results()) == len(measured) + 4
     assert remote.used == sum(black_box.calls)
 
 

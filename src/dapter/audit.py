@@ -18,7 +18,6 @@ from dapter.cells import attack_key, open_cell, run_cell
 from dapter.data import IDENTITY, UNKNOWN, Data
 from dapter.defences import Defence, build_defence
 from dapter.errors import UsageError
-from dapter.evaluate import RESULTS
 from dapter.judge import find_judge
 from dapter.leaks import Finding, find_leaks
 from dapter.plugins import file_digest
@@ -84,7 +83,7 @@ def audit(
         workers=workers,
         source=source,
     )
-    return [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
+    return run.read_results()
 
 
 def run_audit(
@@ -121,9 +120,9 @@ def run_audit(
             kept = [each.kept_in(shared / str(place)) for place, each in enumerate([originals, *found])]
             asked = Asked(kept[0], tuple(kept[1:]), tuple(chosen), wanted, Path(root), preset)
             run_tasks(list_tasks(asked), asked, workers, shared, "cell")
-            run.write_lines(RESULTS, [line.record() for line in _mark(list(_lines(asked, source, run)))])
-            run.finish()
+            run.write_results(_mark(list(_lines(asked, source, run))))
             shutil.rmtree(shared, ignore_errors=True)
+            run.finish()
     return run
 
 

@@ -63,10 +63,9 @@ class Audit:
             self._export(self.export_payloads)
             return
         from dapter.audit import run_audit
-        from dapter.evaluate import RESULTS
         from dapter.report import write_report
+        from dapter.runs import RESULTS
         from dapter.tables import leak_table
-        from dapter.types import Measurement
 
         given = self._read_pairs()
         done = run_audit(
@@ -80,7 +79,7 @@ class Audit:
             workers=self.workers,
             source=f"dapter {' '.join(sys.argv[1:])}",
         )
-        found = [Measurement.from_record(line) for line in done.read_lines(RESULTS)]
+        found = done.read_results()
         print(leak_table(found))
         for line in [*_missing(given), *_not_run(found), *_minutes(found)]:
             print(line)

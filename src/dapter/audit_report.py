@@ -24,7 +24,7 @@ from dapter.audit_words import (
 )
 from dapter.errors import UsageError
 from dapter.figures import amplify, data_uri, picture
-from dapter.pages import SMOOTH, guessed, list_settings, read_measurements, read_pictures, render
+from dapter.pages import SMOOTH, guessed, list_settings, read_pictures, render
 from dapter.runs import Run, write_atomic
 from dapter.wording import number, wording
 
@@ -51,7 +51,7 @@ def write_audit(run: Run, path: Path) -> Path:
         UsageError: nothing was attacked in it.
         MissingExtra: jinja2 or matplotlib is not installed.
     """
-    manifest, lines = Run.load(run.path).manifest, read_measurements(run)
+    manifest, lines = Run.load(run.path).manifest, run.read_results()
     made = variants(lines)
     if not made:
         raise UsageError(f"{run.path}: nothing was attacked, so there is nothing to show. Cure: audit again")

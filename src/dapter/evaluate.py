@@ -18,7 +18,6 @@ from dapter.service.classifier import Service
 from dapter.train import load_defence
 from dapter.types import Answer, Measurement, Payload
 
-RESULTS = "results.jsonl"
 PICTURES = "pictures.npz"
 SHOWN = 8
 """Test images that a run keeps as pictures."""
@@ -60,9 +59,9 @@ def evaluate(run: Run, service: Service, data: Data, *, source: str = "") -> lis
 
 
 def _read_or_measure(run: Run, defence: Defence, service: Service, data: Data, source: str) -> list[Measurement]:
-    found = run.read_lines(RESULTS)
+    found = run.read_results()
     if found:
-        return [Measurement.from_record(line) for line in found]
+        return found
     manifest = run.manifest
     measured = measure(
         defence, service, data, seed=manifest["seed"], preset=manifest["preset"], source=source, code=manifest["code"]
@@ -70,7 +69,7 @@ def _read_or_measure(run: Run, defence: Defence, service: Service, data: Data, s
     test = data.splits["test"].head(SHOWN)
     seen = shown(defence.protect(test.images, seed=NOISE_SEED), data.image_size)
     write_npz(run.path / PICTURES, original=test.images, payload=seen)
-    run.write_lines(RESULTS, [entry.record() for entry in measured])
+    run.write_results(measured)
     return measured
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from dapter.checks import relative
 from dapter.errors import DataError, need
-from dapter.evaluate import RESULTS
 from dapter.hidden import FOLDER, KEY, column, row_ids
 from dapter.runs import Run, list_runs
 from dapter.scoring import score_secrets
@@ -89,7 +88,7 @@ def find_scale(line: Measurement, root: Path) -> dict[tuple[str, str], tuple[flo
             continue
         ends = {
             (each.secret or "", each.measure): (each.floor, each.ceiling)
-            for each in map(Measurement.from_record, reversed(run.read_lines(RESULTS)))
+            for each in reversed(run.read_results())
             if each.settings.get("subject") == line.settings["subject"]
             and each.data_digest == line.data_digest
             and each.floor is not None

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from dapter.errors import DataError, RunError, UsageError, need
+from dapter.errors import RunError, UsageError, need
 from dapter.figures import variables
-from dapter.runs import Run
+from dapter.runs import RESULTS
 from dapter.tables import plain
-from dapter.types import Measurement, check_images
-
-RESULTS = "results.jsonl"
+from dapter.types import check_images
 
 SMOOTH = 128
 """Pictures narrower than this are enlarged without smoothing, so that each of their pixels is seen."""
@@ -45,32 +43,6 @@ def render(template: str, **values: Any) -> str:
     )
     page: str = environment.get_template(template).render(light=variables(0), dark=variables(1), **values)
     return page
-
-
-def read_lines(run: Run, name: str) -> list[dict[str, Any]]:
-    """A file of JSON lines in a run folder; none if there is no such file.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    try:
-        return run.read_lines(name)
-    except (OSError, ValueError) as error:
-        raise RunError(
-            f"{run.path / name} cannot be read ({error}). Cure: delete the file and measure again"
-        ) from error
-
-
-def read_measurements(run: Run) -> list[Measurement]:
-    """Every figure that a run folder keeps.
-
-    Raises:
-        RunError: the file is damaged, or is not of results.
-    """
-    try:
-        return [Measurement.from_record(line) for line in read_lines(run, RESULTS)]
-    except DataError as error:
-        raise RunError(f"{run.path / RESULTS}: {error}") from error
 
 
 def read_pictures(path: Path, most: int) -> dict[str, np.ndarray]:

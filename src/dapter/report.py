@@ -10,7 +10,7 @@ from typing import Any
 from dapter.audit_report import write_audit
 from dapter.errors import RunError, UsageError
 from dapter.figures import amplify, curve_figure, data_uri, dial_of, picture, tradeoff_figure
-from dapter.pages import SMOOTH, guessed, list_settings, read_lines, read_measurements, read_pictures, render
+from dapter.pages import SMOOTH, guessed, list_settings, read_pictures, render
 from dapter.runs import Run, write_atomic
 from dapter.tables import compare, differences, evidence, lost, pick, table, targets
 from dapter.types import Measurement
@@ -54,7 +54,7 @@ def write_report(runs: Sequence[Run], path: Path) -> Path:
     if len(runs) == 1 and Run.load(runs[0].path).manifest.get("kind") == "audit":
         return write_audit(runs[0], path)
     manifests = [_manifest(run) for run in runs]
-    found = [read_measurements(run) for run in runs]
+    found = [run.read_results() for run in runs]
     differs = differences(found)
     sections = [
         _section(place, *parts) for place, parts in enumerate(zip(runs, manifests, found, differs, strict=True), 1)
@@ -119,7 +119,7 @@ def _section(
             if pick(found, f"payload_bytes_{codec}")
         ],
         "pictures": _pictures(run),
-        "curves": _curves(read_lines(run, _CURVE)),
+        "curves": _curves(run.read_lines(_CURVE)),
         "cost": [_figure(entry) for name in _COST if (entry := pick(found, name))],
         "processor": found[0].environment.get("processor") if found else None,
         "figures": [_figure(entry) for entry in found],

@@ -22,10 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from dapter.errors import RunError
+from dapter.errors import DataError, RunError
+from dapter.types import Measurement
 
 MANIFEST = "manifest.json"
 DONE = "done"
+RESULTS = "results.jsonl"
 LOCK = "lock"
 
 
@@ -189,9 +191,31 @@ class Run:
         write_atomic(self.path / name, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
 
     def read_lines(self, name: str) -> list[dict[str, Any]]:
-        """Read a file of JSON lines in the folder; none if there is no such file."""
+        """Read a file of JSON lines in the folder; none if there is no such file.
+
+        Raises:
+            RunError: the file is damaged.
+        """
         path = self.path / name
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} cannot be read ({error}). Cure: delete the file and measure again") from error
+
+    def write_results(self, measured: Iterable[Measurement]) -> None:
+        """Write the figures that the folder keeps, in the place of those before."""
+        self.write_lines(RESULTS, [entry.record() for entry in measured])
+
+    def read_results(self) -> list[Measurement]:
+        """Every figure that the folder keeps.
+
+        Raises:
+            RunError: the file is damaged, or is not of results.
+        """
+        try:
+            return [Measurement.from_record(line) for line in self.read_lines(RESULTS)]
+        except DataError as error:
+            raise RunError(f"{self.path / RESULTS}: {error}") from error
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder for a while; another process that wants it waits."""

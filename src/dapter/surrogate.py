@@ -15,7 +15,6 @@ import numpy as np
 from dapter import metrics
 from dapter.data import Data, Split
 from dapter.errors import UsageError
-from dapter.evaluate import RESULTS
 from dapter.processes import from_first
 from dapter.runs import Run, environment, fingerprint
 from dapter.service.classifier import Service
@@ -110,7 +109,7 @@ def measure_remote(run: Run, surrogate: Service, remote: Remote, data: Data, *, 
         UsageError: not within the limit.
         ServiceError: the service gives no answer.
     """
-    old = [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
+    old = run.read_results()
     others = [entry for entry in old if not entry.measure.startswith(("api_", "surrogate_"))]
     known = [entry for entry in old if entry not in others]
     test = data.splits["test"].head(Questions.within(data, remote.limit).test)
@@ -141,7 +140,7 @@ def measure_remote(run: Run, surrogate: Service, remote: Remote, data: Data, *, 
         n=len(test),
     )
     found = [report(measure=name, value=value, low=low, high=high) for name, (value, low, high) in estimates.items()]
-    run.write_lines(RESULTS, [entry.record() for entry in (*others, *found)])
+    run.write_results([*others, *found])
     return found
 
 

@@ -162,8 +162,6 @@ def test_the_token_is_sent_and_not_shown(upstream, releases, photo):
         client.classify(photo.path)
         assert "a-very-secret-token" not in repr(client)
     assert {each.headers["authorization"] for each in upstream.requests} == {"Bearer a-very-secret-token"}
-    with pytest.raises(UsageError, match="without TLS"):
-        Client("http://service.example", releases.plain, releases.key, token="a-very-secret-token")
 
 
 def test_a_token_is_sent_without_what_surrounds_it(upstream, releases, photo):
@@ -186,21 +184,59 @@ def test_a_password_in_the_url_is_refused_and_not_repeated(releases, url):
     assert "hunter2" not in str(refused.value)
 
 
+def classify(client, photo):
+    """What either client says of a photo, in a context of its own."""
+    if isinstance(client, Client):
+        with client:
+            return client.classify(photo)
+
+    async def ask():
+        async with client:
+            return await client.classify(photo)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize("token", [None, "a-very-secret-token"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_nothing_is_sent_where_others_can_read_along(releases, kind, token):
+    with pytest.raises(UsageError, match=r"not protected.*Cure: https"):
+        kind("http://service.example", releases.plain, releases.key, token=token)
+
+
+def test_a_client_is_closed_as_often_as_one_likes_and_then_asks_nothing(upstream, releases, photo):
+    client = connect(upstream, releases)
+    with client:
+        client.classify(photo.path)
+        client.close()
+    asked = len(upstream.requests)
+    with pytest.raises(UsageError, match="closed"):
+        client.classify(photo.path)
+    assert len(upstream.requests) == asked
+
+
+def test_a_client_that_is_forgotten_leaves_no_thread(upstream, releases):
+    import gc
+    import threading
+
+    def threads():
+        return {thread for thread in threading.enumerate() if thread.name == "dapter-client"}
+
+    before = threads()
+    client = connect(upstream, releases)
+    (own,) = threads() - before
+    del client
+    gc.collect()
+    own.join(5)
+    assert not own.is_alive()
+
+
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_a_token_to_this_machine_goes_through_no_proxy(upstream, releases, photo, monkeypatch, kind):
     with Upstream() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         client = kind(upstream.url, releases.plain, releases.key, token="a-very-secret-token", policy=QUICK)
-        if kind is Client:
-            with client:
-                client.classify(photo.path)
-        else:
-
-            async def ask():
-                async with client:
-                    await client.classify(photo.path)
-
-            asyncio.run(ask())
+        classify(client, photo.path)
     assert proxy.received == b""
     assert len(upstream.requests) == 2
 
@@ -300,14 +336,16 @@ def test_a_service_that_is_down(releases, photo):
         client.classify(photo.path)
 
 
-def test_an_answer_that_drips_is_given_up(releases, photo):
+@pytest.mark.parametrize("head", ["HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", "HTTP/1.1 200 OK\r\nX: "])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_an_answer_that_drips_is_given_up(releases, photo, head, kind):
     import socketserver
     import threading
 
     class Drip(socketserver.BaseRequestHandler):
         def handle(self):
             self.request.recv(65536)
-            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            self.request.sendall(head.encode())
             for _ in range(60):
                 time.sleep(0.1)
                 try:
@@ -319,9 +357,9 @@ def test_an_answer_that_drips_is_given_up(releases, photo):
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_address[1]}"
         began = time.monotonic()
-        client = Client(url, releases.plain, releases.key, policy=Policy(timeout_s=0.6))
-        with client, pytest.raises(ServiceError, match=r"within 0\.6 s"):
-            client.classify(photo.path)
+        client = kind(url, releases.plain, releases.key, policy=Policy(timeout_s=0.6))
+        with pytest.raises(ServiceError, match=r"within 0\.6 s"):
+            classify(client, photo.path)
         assert time.monotonic() - began < 3
         server.shutdown()
 

@@ -48,6 +48,13 @@ def test_it_is_ready_once_pip_is_done(code, monkeypatch, tmp_path):
     assert not litert.Litert().missing()
 
 
+def test_what_is_no_environment_stays_as_it_is(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years")
+    with pytest.raises(UsageError, match="Cure: let DAPTER_LITERT name a new folder"):
+        litert.make_environment(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years"
+
+
 def test_what_fails_in_it_is_told(monkeypatch, tmp_path):
     broken = subprocess.CompletedProcess([], 1, stdout="", stderr="operation not supported")
     monkeypatch.setattr(litert.subprocess, "run", lambda *_, **__: broken)

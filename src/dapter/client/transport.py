@@ -1,8 +1,9 @@
 """HTTP for the client: bounded time, bounded answers, and attempts repeated only where nothing was done yet."""
 
 import asyncio
-import time
-from collections.abc import Generator, Mapping
+import threading
+import weakref
+from collections.abc import Coroutine, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,8 +23,8 @@ class Policy:
 
     Attributes:
         timeout_s: for one call, from connecting to the last byte of the answer.
-        attempts: in all, where the service could not be reached or says that it is busy; a call that it may have
-            taken is not repeated.
+        attempts: in all, where there is no connection to the service or it says that it is busy; a call that it may
+            have taken is not repeated, nor one that took too long.
         pause_s: before the second attempt; twice as long before each further one.
         max_bytes: of an answer.
     """
@@ -59,111 +60,16 @@ class Reply:
     body: bytes
 
 
-class _Base:
+class AsyncTransport:
+    """Makes calls."""
+
     def __init__(self, url: str, token: str | None, policy: Policy) -> None:
         self.url = model_url(url)
         self._policy = policy
         self._httpx: Any = need("httpx2", "client")
-        self._options = {**connection(self.url, token), "timeout": policy.timeout_s}
-        self._options["headers"] |= {"User-Agent": "dapter", "Accept-Encoding": "identity"}
-
-    def _arguments(self, call: Call) -> dict[str, Any]:
-        body = {"content": call.body} if call.body else {}
-        return {"method": call.method, "url": self.url + call.path, "headers": dict(call.headers), **body}
-
-    def _pause(self, attempt: int, error: Exception | None, reply: Reply | None) -> float | None:
-        """Seconds to wait before another attempt; None: there is no other."""
-        unreached = isinstance(error, self._httpx.ConnectError | self._httpx.ConnectTimeout)
-        refused = reply is not None and reply.status in REFUSED
-        return self._policy.pause_s * 2**attempt if unreached or refused else None
-
-    def _judge(self, error: Exception | None, reply: Reply | None) -> Reply:
-        """The reply, if it is one.
-
-        Raises:
-            ServiceError: there is none, or it is an error.
-        """
-        if error is not None:
-            late = isinstance(error, self._httpx.TimeoutException | TimeoutError)
-            within = f"did not answer within {self._policy.timeout_s:g} s"
-            what = within if late else f"cannot be asked ({_name(error)})"
-            raise ServiceError(f"{self.url} {what}; no original was sent. Cure: check URL and network")
-        assert reply is not None
-        if reply.status != 200:
-            said = "".join(letter for letter in reply.body[:300].decode(errors="replace") if letter.isprintable())
-            cure = _CURES.get(reply.status, "report it to whoever runs the service")
-            raise ServiceError(f"{self.url} refuses ({reply.status}: {said}); no original was sent. Cure: {cure}")
-        return reply
-
-    def _grown(self, body: bytearray, part: bytes, deadline: float) -> None:
-        """Add a part of an answer.
-
-        Raises:
-            TimeoutError, ServiceError: it takes too long, or is too long.
-        """
-        body += part
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        if len(body) > self._policy.max_bytes:
-            raise ServiceError(f"{self.url} answers more than {self._policy.max_bytes} bytes. Cure: check the URL")
-
-
-_CURES = {401: "give the right token", 403: "give the right token", 404: "check the URL", 429: "try again later",
-          503: "try again later"}  # fmt: skip
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
-
-
-class Transport(_Base):
-    """Makes calls, one after another."""
-
-    def __init__(self, url: str, token: str | None, policy: Policy) -> None:
-        super().__init__(url, token, policy)
-        self._client = self._httpx.Client(**self._options)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def run(self, flow: Generator[Call, Reply, T]) -> T:
-        """Make the calls that a flow wants, and give what it comes to."""
-        try:
-            call = next(flow)
-            while True:
-                call = flow.send(self._send(call))
-        except StopIteration as end:
-            found: T = end.value
-            return found
-
-    def _send(self, call: Call) -> Reply:
-        for attempt in range(self._policy.attempts):
-            error, reply = None, None
-            try:
-                reply = self._once(call)
-            except (self._httpx.HTTPError, TimeoutError, OSError) as caught:
-                error = caught
-            pause = self._pause(attempt, error, reply)
-            if pause is None or attempt + 1 == self._policy.attempts:
-                break
-            time.sleep(pause)
-        return self._judge(error, reply)
-
-    def _once(self, call: Call) -> Reply:
-        deadline, body = time.monotonic() + self._policy.timeout_s, bytearray()
-        with self._client.stream(**self._arguments(call)) as answer:
-            for part in answer.iter_raw():
-                self._grown(body, part, deadline)
-        return Reply(answer.status_code, _lower(answer.headers), bytes(body))
-
-
-class AsyncTransport(_Base):
-    """The same for asyncio."""
-
-    def __init__(self, url: str, token: str | None, policy: Policy) -> None:
-        super().__init__(url, token, policy)
-        self._client = self._httpx.AsyncClient(**self._options)
+        options = connection(self.url, token)
+        options["headers"] |= {"User-Agent": "dapter", "Accept-Encoding": "identity"}
+        self._client = self._httpx.AsyncClient(**options, timeout=None)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -186,22 +92,83 @@ class AsyncTransport(_Base):
                 reply = await self._once(call)
             except (self._httpx.HTTPError, TimeoutError, OSError) as caught:
                 error = caught
-            pause = self._pause(attempt, error, reply)
-            if pause is None or attempt + 1 == self._policy.attempts:
+            unreached = isinstance(error, self._httpx.ConnectError)
+            refused = reply is not None and reply.status in REFUSED
+            if not (unreached or refused) or attempt + 1 == self._policy.attempts:
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(self._policy.pause_s * 2**attempt)
         return self._judge(error, reply)
 
     async def _once(self, call: Call) -> Reply:
-        deadline, body = time.monotonic() + self._policy.timeout_s, bytearray()
-        async with asyncio.timeout(self._policy.timeout_s), self._client.stream(**self._arguments(call)) as answer:
+        content = {"content": call.body} if call.body else {}
+        arguments = {"method": call.method, "url": self.url + call.path, "headers": dict(call.headers), **content}
+        body = bytearray()
+        async with asyncio.timeout(self._policy.timeout_s), self._client.stream(**arguments) as answer:
             async for part in answer.aiter_raw():
-                self._grown(body, part, deadline)
-        return Reply(answer.status_code, _lower(answer.headers), bytes(body))
+                body += part
+                if len(body) > self._policy.max_bytes:
+                    most = self._policy.max_bytes
+                    raise ServiceError(f"{self.url} answers more than {most} bytes. Cure: check the URL")
+        return Reply(answer.status_code, {name.lower(): value for name, value in answer.headers.items()}, bytes(body))
+
+    def _judge(self, error: Exception | None, reply: Reply | None) -> Reply:
+        """The reply, if it is one.
+
+        Raises:
+            ServiceError: there is none, or it is an error.
+        """
+        if error is not None:
+            within = f"did not answer within {self._policy.timeout_s:g} s"
+            what = within if isinstance(error, TimeoutError) else f"cannot be asked ({_name(error)})"
+            raise ServiceError(f"{self.url} {what}; no original was sent. Cure: check URL and network")
+        assert reply is not None
+        if reply.status != 200:
+            said = "".join(letter for letter in reply.body[:300].decode(errors="replace") if letter.isprintable())
+            cure = _CURES.get(reply.status, "report it to whoever runs the service")
+            raise ServiceError(f"{self.url} refuses ({reply.status}: {said}); no original was sent. Cure: {cure}")
+        return reply
 
 
-def _lower(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+class Transport:
+    """The same for those who wait: on a thread of its own, where asyncio ends a call in time, wherever it hangs."""
+
+    def __init__(self, url: str, token: str | None, policy: Policy) -> None:
+        self._calls = AsyncTransport(url, token, policy)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=_run, args=(self._loop,), name="dapter-client", daemon=True).start()
+        self._stop = weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._stop.alive:
+            self._wait(self._calls.close())
+            self._stop()
+
+    def run(self, flow: Generator[Call, Reply, T]) -> T:
+        """As `AsyncTransport.run`."""
+        if not self._stop.alive:
+            raise UsageError("this client is closed. Cure: make another")
+        return self._wait(self._calls.run(flow))
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        waiting = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return waiting.result()
+        finally:
+            waiting.cancel()  # what is still under way: who waited was interrupted
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    loop.close()
+
+
+_CURES = {401: "give the right token", 403: "give the right token", 404: "check the URL", 429: "try again later",
+          503: "try again later"}  # fmt: skip
+
+
+def _name(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def model_url(url: str) -> str:

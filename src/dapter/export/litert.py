@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from dapter.errors import CheckFailed, ConversionError
+from dapter.errors import CheckFailed, ConversionError, UsageError
 from dapter.export import Exporter, Precision, Runner, Subject
 from dapter.export._graph import Graph
 from dapter.export._quiet import quiet
@@ -38,13 +38,16 @@ def environment_folder() -> Path:
 
 
 def make_environment(folder: Path) -> None:
-    """Make it, unless it is there.
+    """Make it, unless it is there; what is left of an environment that was not finished is replaced.
 
     Raises:
+        UsageError: the folder holds something else, which stays as it is.
         CheckFailed: pip failed; what it said goes to the terminal.
     """
     if (folder / READY).exists():
         return
+    if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+        raise UsageError(f"{folder} holds files that are no environment. Cure: let DAPTER_LITERT name a new folder")
     venv.create(folder, with_pip=True, clear=True)
     done = subprocess.run([environment_python(folder), "-m", "pip", "install", *PACKAGES, _torch()], check=False)
     if done.returncode:

@@ -10,12 +10,11 @@ from typing import Any
 
 from dapter.defences.budget import Budget
 from dapter.errors import RunError, UsageError
-from dapter.evaluate import RESULTS
 from dapter.export import FOLDER, Export, read_exports
 from dapter.release.bom import make_bom
 from dapter.release.card import make_card
 from dapter.release.folder import to_json, write_files
-from dapter.runs import Run
+from dapter.runs import RESULTS, Run
 from dapter.service.classifier import Service
 from dapter.subjects import key_of, record_of
 from dapter.train import WEIGHTS, load_defence
@@ -139,7 +138,7 @@ def collect_results(run: Run, service: Service, audits: Sequence[Path]) -> list[
         UsageError: an audit says nothing of it.
         DataError: a line cannot be read.
     """
-    own = [Measurement.from_record(line) for line in run.read_lines(RESULTS)]
+    own = run.read_results()
     if not own:
         raise RunError(f"{run.path} was not measured. Cure: repeat the `dapter train` that made it")
     lines, known = list(own), {_about(line) for line in own}

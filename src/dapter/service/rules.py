@@ -63,9 +63,14 @@ def is_local(url: str) -> bool:
         return False
 
 
-def is_protected(url: str) -> bool:
-    """Whether nobody on the way to a URL can read along: TLS, or no way beyond this machine."""
-    return urlsplit(url).scheme == "https" or is_local(url)
+def check_protected(url: str) -> None:
+    """Whether nobody on the way to a URL can read along: TLS, or no way beyond this machine.
+
+    Raises:
+        UsageError: others can.
+    """
+    if urlsplit(url).scheme != "https" and not is_local(url):
+        raise UsageError(f"{url} is not protected on the way. Cure: https://")
 
 
 def connection(url: str, token: str | None) -> dict[str, Any]:
@@ -75,13 +80,11 @@ def connection(url: str, token: str | None) -> dict[str, Any]:
         url: one that `read_url` has read.
 
     Raises:
-        UsageError: the token cannot be sent; it is not repeated.
+        UsageError: others can read along on the way, or the token cannot be sent; it is not repeated.
     """
-    headers = bearer(token)
-    if headers and not is_protected(url):
-        raise UsageError("a token is not sent without TLS. Cure: an https URL")
-    # a proxy that the environment names would carry the token off this machine, in the clear
-    return {"headers": headers, "follow_redirects": False, "trust_env": not is_local(url)}
+    check_protected(url)
+    # a proxy that the environment names would carry all off this machine, in the clear
+    return {"headers": bearer(token), "follow_redirects": False, "trust_env": not is_local(url)}
 
 
 def check_port(port: int) -> None:

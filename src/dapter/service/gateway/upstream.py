@@ -11,7 +11,7 @@ from dapter.errors import UsageError, need
 from dapter.service.gateway.plain import begins_image
 from dapter.service.gateway.rewrite import Outgoing
 from dapter.service.refused import Refused
-from dapter.service.rules import check_seconds, is_protected, read_url
+from dapter.service.rules import check_protected, check_seconds, read_url
 
 PASS = frozenset(
     [
@@ -109,8 +109,7 @@ class Upstream:
     ) -> None:
         self._library: Any = need("httpx2", "gateway")
         read_url(url, "gateway")
-        if not is_protected(url):
-            raise UsageError(f"{url} is not protected on the way. Cure: https://")
+        check_protected(url)
         wrong = sorted(name for name in headers if name.lower() in NEVER)
         if wrong:
             raise UsageError(f"{', '.join(wrong)} cannot pass. Cure: leave it out")
