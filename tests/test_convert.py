@@ -182,6 +182,17 @@ def test_fails_closed(tmp_path, name):
     assert files(tmp_path) == ["in/a.png"]
 
 
+def test_an_image_that_memory_is_too_small_for_is_not_called_bad(tmp_path, monkeypatch):
+    def greedy(*_):
+        raise MemoryError
+
+    save(tmp_path / "in" / "a.png")
+    monkeypatch.setattr("dapter.imagefile._to_rgb", greedy)
+    done = convert_files(invert, tmp_path / "in", tmp_path / "out")
+    assert not done.written
+    assert "not enough memory" in str(done.failed)
+
+
 def test_a_converter_cannot_pass_the_original_by_changing_its_input(tmp_path):
     def sly(images):
         kept = images.copy()

@@ -67,7 +67,8 @@ def convert_files(
     """Convert one image file, or all those below a folder, each by itself, of any height and width.
 
     An image is an error, of which nothing is written, if it cannot be read, if `protect` raises, changes its size or
-    gives it back unchanged, or if a worker dies of it. A folder goes on past errors; repeated, it does what is left.
+    gives it back unchanged (one of a single colour may be its own payload), or if a worker dies of it. A folder goes on
+    past errors; repeated, it does what is left.
 
     Args:
         protect: the converter; for several workers, or Ray, one that can be pickled.
@@ -185,7 +186,9 @@ def _convert(protect: Protect, job: tuple[Path, Path]) -> str:
         write_atomic(target, encode(protected(protect, open_image(source))))
     except DapterError as error:
         return str(error)
-    except (OSError, MemoryError) as error:
+    except MemoryError:
+        return f"there is not enough memory for {source}. Cure: fewer workers, or shrink it"
+    except OSError as error:
         return f"{target} cannot be written ({error}). Cure: check space, rights and the length of the name"
     return ""
 

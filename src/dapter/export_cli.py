@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from dapter.options import DataOptions, ServiceOptions
+from dapter.options import DataOptions, ServiceOptions, check_unused
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Export:
         from dapter.exporting import export
 
         judged = bool(self.service.service)
+        if not judged:
+            check_unused(self, ("service", "data"), "--service")
         done = export(
             self.run_folder,
             self.target,

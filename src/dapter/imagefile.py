@@ -45,6 +45,7 @@ def open_image(
 
     Raises:
         DataError: missing, not an image, damaged, or over `max_pixels`.
+        MemoryError: there is too little to unpack it.
     """
     name = str(source) if isinstance(source, Path) else "image"
     try:
@@ -54,7 +55,7 @@ def open_image(
             if size is not None:
                 image.draft("RGB", (max(size), max(size)))
             rgb = _to_rgb(ImageOps.exif_transpose(image))
-    except DataError:
+    except (DataError, MemoryError):
         raise
     except FileNotFoundError as error:
         raise DataError(f"{name}: no such file. Cure: check the path") from error

@@ -1,8 +1,8 @@
 """Groups of command-line options that several verbs share, and what they stand for."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -31,6 +31,28 @@ def check_counts(**counts: int | None) -> None:
     for name, count in counts.items():
         if count is not None and count < 1:
             raise UsageError(f"--{name.replace('_', '-')} {count} can do nothing. Cure: 1 or more")
+
+
+def check_unused(options: Any, names: Collection[str], reader: str) -> None:
+    """Refuse options that were given where nothing reads them.
+
+    Args:
+        options: a dataclass; its fields may be groups of options.
+        names: of the fields that are not read.
+        reader: the options that would read them.
+
+    Raises:
+        UsageError: one differs from its default.
+    """
+    for entry in (each for each in fields(options) if each.name in names):
+        value = getattr(options, entry.name)
+        default = entry.default if entry.default_factory is MISSING else entry.default_factory()
+        if is_dataclass(default):
+            check_unused(value, [each.name for each in fields(default)], reader)
+        elif value != default:
+            raise UsageError(
+                f"--{entry.name.replace('_', '-')} is read by {reader} only. Cure: add it, or leave it out"
+            )
 
 
 @dataclass(frozen=True)

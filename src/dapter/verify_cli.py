@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tyro.conf import OmitArgPrefixes, Positional
 
 from dapter.errors import CheckFailed, UsageError
-from dapter.options import DataOptions, PresetName, ServiceOptions
+from dapter.options import DataOptions, PresetName, ServiceOptions, check_unused
 
 if TYPE_CHECKING:  # without --recompute nothing heavy is imported
     from dapter.verify import Release
@@ -53,7 +53,8 @@ class Verify:
         """Do it.
 
         Raises:
-            UsageError: not one way to trust, no service to train against, or results that would go into the release.
+            UsageError: not one way to trust, no service to train against, results that would go into the release, or
+                options that nothing reads.
             CheckFailed: a rule is broken, or a claim contradicted.
         """
         from dapter.verify import inspect_release
@@ -62,6 +63,7 @@ class Verify:
 
         if (self.key is None) == (self.sigstore is None):
             raise UsageError("say whom to trust in one way. Cure: --key signing.pub, or --sigstore WHO ISSUER")
+        self._check_read()
         self._check_apart()
         found = inspect_release(self.release, self.key or Identity(*(self.sigstore or ("", ""))))
         outcomes = [] if found.problems or found.release is None else self._again(found.release)
@@ -78,6 +80,13 @@ class Verify:
         wrong = [outcome.what for outcome in outcomes if outcome.verdict == "contradicted"]
         if wrong:
             raise CheckFailed(f"contradicted: {'; '.join(wrong)}. Cure: do not use it, ask its maker")
+
+    def _check_read(self) -> None:
+        """Whether something reads what was asked for: a check that was not made must not look like one."""
+        if not self.recompute:
+            check_unused(self, ("attacks", "preset"), "--recompute")
+        if not (self.recompute or self.retrain):
+            check_unused(self, ("service", "data", "secrets", "runs"), "--recompute or --retrain")
 
     def _check_apart(self) -> None:
         """Refuse to add files to the release: it would no longer be what was signed."""

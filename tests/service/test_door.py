@@ -172,6 +172,17 @@ def test_a_service_that_does_not_say_that_it_takes_images(upstream, said):
         assert urllib.request.urlopen(f"{url}/v2/models/model", timeout=10).read() == said
 
 
+def test_a_fault_of_the_door_is_logged_without_what_was_sent(upstream, monkeypatch, caplog):
+    def broken(*_):
+        raise RuntimeError("with what was sent")
+
+    monkeypatch.setattr(Stamps, "unpack", broken)
+    with serving(Door(Published(STAMPS, SIZE), upstream.url)) as url:
+        assert refused(f"{url}/v2/models/model", STAMPS.pack(drawn(1)[0]))[0] == 500
+    assert "a request failed: RuntimeError" in caplog.text
+    assert "what was sent" not in caplog.text
+
+
 def test_a_service_that_is_not_there():
     with serving(Door(Published(STAMPS, SIZE), "http://127.0.0.1:9/v2/models/other")) as url:
         assert refused(f"{url}/v2/models/other", STAMPS.pack(drawn(1)[0]))[0] == 502

@@ -7,6 +7,7 @@ Whoever sees what comes in sees no less than the service: nothing is secret here
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ from dapter.service.gateway.upstream import Reply, Upstream
 from dapter.service.refused import Refused, refusal
 from dapter.service.wire_json import read_json
 from dapter.stamps import Stamps
+
+LOG = logging.getLogger("dapter.door")
 
 PACKED = "/packed"
 """The path below that of a model."""
@@ -146,6 +149,8 @@ def _told(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Reques
             return Response(status_code=400)
         except Exception as error:
             refused = refusal(error)
+            if refused.status == 500:
+                LOG.error("a request failed: %s", type(error).__name__)  # its text might hold what was sent
             return JSONResponse({"error": str(refused)}, refused.status, {"connection": "close"})
 
     return answer

@@ -1,5 +1,6 @@
 """What the HTTP servers of this package share: a socket that answers at once, and a log without requests."""
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -28,6 +29,16 @@ def listen(host: str, port: int) -> socket.socket:
             return listener
     except (OSError, UnicodeError) as error:
         raise ServiceError(f"cannot listen at {host}:{port} ({error}). Cure: choose another port") from error
+
+
+async def begin(server: Any, listener: socket.socket) -> "asyncio.Task[None]":
+    """Start a server of uvicorn; its task, once it answers. What keeps it from that is raised."""
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    if task.done():
+        task.result()
+    return task
 
 
 def configure(app: Any, extra: str, **more: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from dapter.errors import ServiceError, UsageError, need
 from dapter.service.inference import Inference, Limits, Model
-from dapter.service.listening import configure, listen
+from dapter.service.listening import begin, configure, listen
 from dapter.service.metering import Meters
 from dapter.service.rules import check_port
 
@@ -166,9 +166,7 @@ async def _http(settings: Settings, inference: Inference) -> Any:
         raise UsageError(f"TLS cannot use {files} ({error}). Cure: a certificate and its key, PEM files") from error
     listener = listen(settings.host, settings.port)
     server = Quiet(config)
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
+    task = await begin(server, listener)
     try:
         yield task, listener.getsockname()[1]
     finally:

@@ -166,6 +166,16 @@ def test_no_memory_for_one_image(release, upstream, monkeypatch):
     assert not ORIGINAL.is_in(bytes(upstream.received))
 
 
+def test_no_memory_to_open_one_image(release, upstream, monkeypatch):
+    def greedy(*_):
+        raise MemoryError
+
+    with serving(open_gateway(*release, Settings(upstream.url, keep_size=True))) as url:
+        monkeypatch.setattr("dapter.imagefile._to_rgb", greedy)
+        reply = post(url)
+    assert (reply.status_code, "not enough memory" in reply.text, upstream.requests) == (500, True, [])
+
+
 def test_a_fault_of_the_gateway_sends_and_tells_nothing(release, upstream, monkeypatch, caplog):
     def broken(*_):
         raise RuntimeError(f"fault: {ORIGINAL.base64}")

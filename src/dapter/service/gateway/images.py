@@ -55,10 +55,9 @@ class Images:
                 pixels = open_image(content, max_pixels=self.max_pixels)
             else:
                 pixels = open_photo(content, self.size, max_pixels=self.max_pixels)
+            return encode(self.pixels(pixels[None])[0], fast=True)
         except DataError as error:
             raise Refused(422, f"{error}. {NOTHING}") from None
-        try:
-            return encode(self.pixels(pixels[None])[0], fast=True)
         except MemoryError:
             raise _no_memory() from None
 

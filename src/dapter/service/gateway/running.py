@@ -18,7 +18,7 @@ from dapter.service.gateway.app import Gateway, Limits
 from dapter.service.gateway.images import Images
 from dapter.service.gateway.json_body import parse_path
 from dapter.service.gateway.upstream import Upstream
-from dapter.service.listening import configure, listen
+from dapter.service.listening import begin, configure, listen
 from dapter.verify import verify_release
 from dapter.verify.signature import Identity
 
@@ -126,12 +126,10 @@ def _server(gateway: Application, host: str, port: int) -> Any:
 
 async def _serve(gateway: Application, server: Any, say: Callable[[str], None]) -> None:
     listener = listen(server.config.host, server.config.port)
-    task = asyncio.create_task(server.serve([listener]))
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
-    host, port = listener.getsockname()[:2]
-    say(f"The {type(gateway).__name__.lower()} answers at http://{host}:{port}")
     try:
+        task = await begin(server, listener)
+        host, port = listener.getsockname()[:2]
+        say(f"The {type(gateway).__name__.lower()} answers at http://{host}:{port}")
         await task
     finally:
         await gateway.close()
