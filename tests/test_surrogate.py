@@ -40,7 +40,7 @@ def test_a_converter_for_a_service_of_which_only_the_answers_are_known(tmp_path)
         Dapter(width=4, lam=0.1, labels="service"), surrogate, without_labels(labelled), PLAN, root=tmp_path
     )
     measured = evaluate(defence, surrogate, without_labels(labelled))
-    found = {entry.measure: entry for entry in measure_remote(defence, surrogate, remote, data)}
+    found = {entry.measure: entry for entry in measure_remote(defence, surrogate, remote, data, send_originals=True)}
     assert set(found) == {"api_agreement", "surrogate_agreement", "api_accuracy", "api_accuracy_original"}
     assert remote.used == 160 + 3 * 24
     assert all(entry.n == 24 and entry.low <= entry.value <= entry.high for entry in found.values())
@@ -48,7 +48,7 @@ def test_a_converter_for_a_service_of_which_only_the_answers_are_known(tmp_path)
     assert found["api_accuracy_original"].value == np.mean(
         remote.answer(data.splits["test"].images[:24]).argmax(axis=1) == data.splits["test"].labels["colour"][:24]
     )
-    assert list(found.values()) == measure_remote(defence, surrogate, make(tmp_path), data)
+    assert list(found.values()) == measure_remote(defence, surrogate, make(tmp_path), data, send_originals=True)
     assert len(defence.read_results()) == len(measured) + 4
     assert remote.used == sum(black_box.calls)
 

@@ -33,7 +33,10 @@ LOCK = "lock"
 
 @contextlib.contextmanager
 def hold(folder: Path) -> Iterator[None]:
-    """Hold a folder for a while; another process that wants it waits. A process that is killed lets go."""
+    """Hold a folder for a while; another process that wants it waits. A process that is killed lets go.
+
+    On Windows nobody waits: use a folder by one process at a time there.
+    """
     if sys.platform == "win32":
         yield
         return

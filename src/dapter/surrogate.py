@@ -27,7 +27,7 @@ SHARE = 10
 """One in so many queries asks about an original of `val`, one about one of `test`, one about its payload."""
 
 WARNING = (
-    "the images of the training set are sent to the service as they are, to learn what it answers. "
+    "the images of the data set are sent to the service as they are, to learn what it answers. "
     "They must be images that may go there: your own, public ones, never your users'"
 )
 
@@ -73,8 +73,7 @@ def learn_surrogate(remote: Remote, data: Data, *, send_originals: bool, **train
         UsageError: not allowed, or not within the limit; the payloads to be measured are reckoned in.
         ServiceError: the service gives no answer. What it answered is kept.
     """
-    if not send_originals:
-        raise UsageError(f"{WARNING}. Cure: --send-originals says that they may")
+    _check_allowed(send_originals)
     splits = from_first(lambda: _ask(remote, data))
     answers = [split.labels[remote.target].tolist() for split in splits.values()]
     answered = replace(
@@ -88,6 +87,11 @@ def learn_surrogate(remote: Remote, data: Data, *, send_originals: bool, **train
     return train_service(answered, **training)
 
 
+def _check_allowed(send_originals: bool) -> None:
+    if not send_originals:
+        raise UsageError(f"{WARNING}. Cure: --send-originals says that they may")
+
+
 def _ask(remote: Remote, data: Data) -> dict[str, Split]:
     asked = Questions.within(data, remote.limit)
     parts = {name: data.splits[name].head(n).images for name, n in vars(asked).items()}
@@ -98,17 +102,23 @@ def _ask(remote: Remote, data: Data) -> dict[str, Split]:
     return {name: Split(images, {remote.target: remote.answer(images)}) for name, images in parts.items()}
 
 
-def measure_remote(run: Run, surrogate: Service, remote: Remote, data: Data, *, source: str = "") -> list[Measurement]:
+def measure_remote(
+    run: Run, surrogate: Service, remote: Remote, data: Data, *, send_originals: bool, source: str = ""
+) -> list[Measurement]:
     """Measure a converter that was trained on a stand-in on the service itself, and add the figures to its run.
 
     `api_agreement`: the same answer to payload and original; `api_accuracy`, `api_accuracy_original`: right answers,
     where the labels are known; `surrogate_agreement`: the stand-in answers originals as the service does. On the first
     images of `test` that the limit allows.
 
+    Args:
+        send_originals: must be true: WARNING.
+
     Raises:
-        UsageError: not within the limit.
+        UsageError: not allowed, or not within the limit.
         ServiceError: the service gives no answer.
     """
+    _check_allowed(send_originals)
     old = run.read_results()
     others = [entry for entry in old if not entry.measure.startswith(("api_", "surrogate_"))]
     known = [entry for entry in old if entry not in others]

@@ -176,7 +176,7 @@ def _finish(runs: Sequence[Any], service: Any, data: Any, page: Path, remote: An
 
         print(f"On the service behind the URL ({remote.target}):")
         for run in runs:
-            for entry in measure_remote(run, service, remote, data, source=source):
+            for entry in measure_remote(run, service, remote, data, send_originals=True, source=source):  # as learned
                 print(f"  {describe(entry)}")
         print(f"{remote.cost}. And on its stand-in:")
     print(table(found))

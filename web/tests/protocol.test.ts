@@ -113,6 +113,14 @@ it("tells that there is no network, and that it took too long", async () => {
   await expect(ask(URL, payload, targets)).rejects.toThrow("in time");
 });
 
+it("stops reading an answer that does not end", async () => {
+  const cancel = vi.fn();
+  const endless = new ReadableStream({ pull: (stream) => stream.enqueue(new Uint8Array(2 ** 20)), cancel });
+  answering(new Response(endless));
+  await expect(ask(URL, payload, targets)).rejects.toThrow("cannot be read");
+  expect(cancel).toHaveBeenCalledOnce();
+});
+
 it("sends nothing but payloads", async () => {
   const fetched = answering();
   await expect(ask(URL, { ...payload } as typeof payload, targets)).rejects.toThrow("only a payload");

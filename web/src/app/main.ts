@@ -159,6 +159,7 @@ async function sendPayload(): Promise<void> {
     showAnswer(found);
     tell("sent", words.sentWords(found.sent, sending.png.length, new Date()));
   } catch (error) {
+    if (sending !== payload) return;
     tell("sent", "");
     problem(error, true);
   } finally {

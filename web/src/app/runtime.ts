@@ -25,8 +25,9 @@ export async function tryGpu(release: Release, slow: Converter): Promise<Engine 
   const probe = noise(release);
   await slow.convert(probe);
   const [expected, slowMs] = await timed(() => slow.convert(probe));
-  if (slowMs < PAYS_MS || !(await gpu.requestAdapter())) return null;
+  if (slowMs < PAYS_MS) return null;
   try {
+    if (!(await gpu.requestAdapter())) return null;
     const [{ default: jspiUrl }, jspi] = await Promise.all([
       import("onnxruntime-web/ort-wasm-simd-threaded.jspi.wasm?url"),
       import("onnxruntime-web/jspi"),

@@ -43,3 +43,19 @@ export function concat(parts: readonly Uint8Array[]): Bytes {
 export function sameBytes(one: Uint8Array, other: Uint8Array): boolean {
   return one.length === other.length && one.every((byte, place) => byte === other[place]);
 }
+
+/** The body of a response; null, and no more of it is read, if it is longer than `limit` bytes. */
+export async function readAtMost(response: Response, limit: number): Promise<Bytes | null> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  const reader = response.body?.getReader();
+  for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
+    size += next.value.length;
+    if (size > limit) {
+      await reader?.cancel();
+      return null;
+    }
+    parts.push(next.value);
+  }
+  return concat(parts);
+}

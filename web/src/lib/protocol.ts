@@ -3,7 +3,7 @@
  *
  * Sources: kserve.github.io/website, "Open Inference Protocol"; the Triton server's `extension_binary_data.md`.
  */
-import { concat, toUtf8 } from "./bytes.js";
+import { concat, readAtMost, toUtf8 } from "./bytes.js";
 import { Payload } from "./converter.js";
 import { DapterError, serviceError } from "./errors.js";
 
@@ -126,7 +126,7 @@ function softmax(logits: readonly number[]): number[] {
 
 async function exchange(url: string, init: RequestInit): Promise<unknown> {
   let response: Response;
-  let text: string;
+  let body: Uint8Array | null;
   try {
     response = await fetch(url, {
       ...init,
@@ -137,13 +137,13 @@ async function exchange(url: string, init: RequestInit): Promise<unknown> {
       redirect: "error",
       signal: AbortSignal.timeout(TIMEOUT_MS),
     });
-    text = await response.text();
+    body = await readAtMost(response, MAX_ANSWER);
   } catch (cause) {
     const slow = (cause as Error).name === "TimeoutError";
     const what = slow ? "the service did not answer in time" : "the service cannot be reached";
     throw new DapterError("network", what, "check the network and send again", { cause });
   }
-  const found = text.length <= MAX_ANSWER ? parse(text) : undefined;
+  const found = body ? parse(body) : undefined;
   if (!response.ok) {
     const reason = (found as { error?: unknown })?.error;
     const told = typeof reason === "string" ? `: ${reason.slice(0, 200)}` : "";
@@ -153,9 +153,9 @@ async function exchange(url: string, init: RequestInit): Promise<unknown> {
   return found;
 }
 
-function parse(text: string): unknown {
+function parse(body: Uint8Array): unknown {
   try {
-    return JSON.parse(text);
+    return JSON.parse(new TextDecoder().decode(body));
   } catch {
     return undefined;
   }

@@ -1,5 +1,5 @@
 /** A release, verified file by file as it is used. */
-import { type Bytes, sha256 } from "./bytes.js";
+import { type Bytes, readAtMost, sha256 } from "./bytes.js";
 import { type Claim, type Leak, parseClaims, worstLeaks } from "./claims.js";
 import { DapterError, releaseError } from "./errors.js";
 import { type Manifest, type Precision, parseManifest } from "./manifest.js";
@@ -114,21 +114,8 @@ export function readFromUrl(base: URL | string): ReadFile {
       });
     }
     if (!response.ok) throw releaseError(`${path} is missing from the release`);
-    return readAtMost(response, limit, path);
+    const content = await readAtMost(response, limit);
+    if (!content) throw releaseError(`${path} is larger than it may be`);
+    return content;
   };
-}
-
-async function readAtMost(response: Response, limit: number, path: string): Promise<Bytes> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  const reader = response.body?.getReader();
-  for (let next = await reader?.read(); next?.value; next = await reader?.read()) {
-    size += next.value.length;
-    if (size > limit) {
-      await reader?.cancel();
-      throw releaseError(`${path} is larger than it may be`);
-    }
-    parts.push(next.value);
-  }
-  return new Uint8Array(await new Blob(parts as BlobPart[]).arrayBuffer());
 }
