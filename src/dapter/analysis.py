@@ -15,13 +15,14 @@ from dapter.audit_lines import Subject as Audited
 from dapter.audit_report import pictures_name
 from dapter.cells import open_cell
 from dapter.errors import MissingExtra, UsageError
-from dapter.evaluate import PICTURES, SAMPLE, SHOWN
+from dapter.evaluate import PICTURES, SHOWN, with_interval
 from dapter.features import shown as to_look_at
 from dapter.figures import overlay
 from dapter.ideal import ideal_accuracy, times_vanilla
 from dapter.metrics import Estimate, mean_interval, wilson
 from dapter.necessity import measure_necessity
 from dapter.runs import Run, code_version, environment, write_npz
+from dapter.scoring import SAMPLE
 from dapter.subjects import Subject, Tool
 from dapter.types import Measurement, Payload
 
@@ -95,7 +96,7 @@ def _answers(line: Report, subject: Subject) -> Iterator[Measurement]:
     for target, truth in test.labels.items():
         if target in usual.logits:
             right = [(answer.labels()[target] == truth).astype(np.float64) for answer in (usual, after)]
-            yield _entry(
+            yield with_interval(
                 partial(line, target=target), "target_accuracy_lost", mean_interval(right[0] - right[1]), len(truth)
             )
 
@@ -110,7 +111,7 @@ def _payloads(line: Report, subject: Subject) -> Iterator[Measurement]:
     if not payload.is_features:
         pictures["entropy_bits"] = payload.pixels[:SAMPLE]
     for measure, images in pictures.items():
-        yield _entry(line, measure, mean_interval(metrics.entropy_bits(images)), len(images))
+        yield with_interval(line, measure, mean_interval(metrics.entropy_bits(images)), len(images))
     if not isinstance(subject.defence, Tool) and subject.service is not None:
         for fields in subject.defence.figures(test, payload, seen.answers):
             yield line(**fields)
@@ -126,12 +127,12 @@ def _ideal(line: Report, subject: Subject, found: Sequence[Measurement]) -> Iter
     }
     for secret in data.readable if data.targets else ():
         ideal, n = ideal_accuracy(data.splits["train"], data.splits["test"], data.targets, secret)
-        yield _entry(partial(line, secret=secret), "secret_accuracy_ideal", ideal, n)
+        yield with_interval(partial(line, secret=secret), "secret_accuracy_ideal", ideal, n)
         for (name, seed), (ceiling, count) in ceilings.items():
             if name == secret and ceiling is not None and count:
                 vanilla = Estimate(ceiling, *wilson(round(ceiling * count), count))
                 product = times_vanilla(ideal, vanilla)
-                made = _entry(partial(line, secret=secret), "secret_accuracy_ideal_vanilla", product, n)
+                made = with_interval(partial(line, secret=secret), "secret_accuracy_ideal_vanilla", product, n)
                 yield replace(made, settings={**made.settings, "attack": {"seed": seed}})
 
 
@@ -145,7 +146,7 @@ def _attention(line: Report, subject: Subject) -> Iterator[Measurement]:
             same = saliency.attention_consistency(classifier, images, payloads[:ATTENTION])
         except (MissingExtra, UsageError):  # no captum, or no convolution
             continue
-        yield _entry(partial(line, target=target), "attention_consistency", same, len(images))
+        yield with_interval(partial(line, target=target), "attention_consistency", same, len(images))
 
 
 def _looks(subject: Subject) -> bool:
@@ -193,7 +194,3 @@ def _attention_pictures(subject: Subject, images: np.ndarray) -> dict[str, np.nd
         }
     except (MissingExtra, UsageError):  # no captum, or no convolution
         return {}
-
-
-def _entry(line: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
-    return line(measure=measure, value=estimate.value, low=estimate.low, high=estimate.high, n=n)

@@ -114,14 +114,15 @@ def _start(work: Callable[[Any], Any]) -> None:
     global _work
     os.environ["OMP_NUM_THREADS"] = "1"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     _work = work
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """For a thread of a worker process, which would go on for ever after its parent was killed."""
     if parent := multiprocessing.parent_process():
         parent.join()
-    os._exit(1)
+        os._exit(1)
 
 
 def _do(job: Any) -> Any:

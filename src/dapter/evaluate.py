@@ -14,6 +14,7 @@ from dapter.imagefile import encode, open_image
 from dapter.metrics import Estimate
 from dapter.processes import from_first, pick_device
 from dapter.runs import Run, code_version, environment, write_npz
+from dapter.scoring import SAMPLE
 from dapter.service.classifier import Service
 from dapter.train import load_defence
 from dapter.types import Answer, Measurement, Payload
@@ -21,9 +22,6 @@ from dapter.types import Answer, Measurement, Payload
 PICTURES = "pictures.npz"
 SHOWN = 8
 """Test images that a run keeps as pictures."""
-
-SAMPLE = 2000
-"""Test images behind the measures of pictures; rates are over all of them."""
 
 COST_SIZE = (224, 224)
 """Height and width in pixels at which a converter's cost is stated."""
@@ -122,7 +120,8 @@ def measure(
     return found + _cost(joint, defence)
 
 
-def _entry(report: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
+def with_interval(report: Report, measure: str, estimate: Estimate, n: int) -> Measurement:
+    """A rate, or a mean, with its interval."""
     value, low, high = estimate
     return report(measure=measure, value=value, low=low, high=high, n=n)
 
@@ -131,19 +130,21 @@ def _answers(report: Report, target: str, test: Split, before: Answer, after: An
     """Accuracy, AUC and calibration with and without the defence, and how often the answer stays the same."""
     n = len(test)
     labels = after.labels()[target], before.labels()[target]
-    found = [_entry(report, "agreement", metrics.agreement(*labels), n)]
+    found = [with_interval(report, "agreement", metrics.agreement(*labels), n)]
     if target not in test.labels:
         return found
     truth = test.labels[target]
     for suffix, answer in (("", after), ("_original", before)):
         logits = answer.logits[target]
         predicted = logits.argmax(axis=1)
-        found.append(_entry(report, f"target_accuracy{suffix}", metrics.accuracy(predicted, truth), n))
+        found.append(with_interval(report, f"target_accuracy{suffix}", metrics.accuracy(predicted, truth), n))
         found.append(
-            _entry(report, f"target_balanced_accuracy{suffix}", metrics.balanced_accuracy(predicted, truth), n)
+            with_interval(report, f"target_balanced_accuracy{suffix}", metrics.balanced_accuracy(predicted, truth), n)
         )
         if logits.shape[1] == 2 and len(np.unique(truth)) == 2:
-            found.append(_entry(report, f"target_auc{suffix}", metrics.auc(logits[:, 1] - logits[:, 0], truth), n))
+            found.append(
+                with_interval(report, f"target_auc{suffix}", metrics.auc(logits[:, 1] - logits[:, 0], truth), n)
+            )
         error = metrics.calibration_error(logits, truth)
         found.append(report(measure=f"calibration_error{suffix}", value=error, n=n))
     return found
@@ -158,7 +159,7 @@ def _compressed(report: Report, payload: Payload, ask: Callable[[Payload], Answe
         arrived = np.stack([open_image(encode(image, codec, quality)) for image in payload.pixels])
         for target, labels in ask(Payload(arrived)).labels().items():
             same = metrics.agreement(labels, after.labels()[target][: len(labels)])
-            found.append(_entry(partial(report, target=target), f"agreement_{name}", same, len(labels)))
+            found.append(with_interval(partial(report, target=target), f"agreement_{name}", same, len(labels)))
     return found
 
 
@@ -172,7 +173,7 @@ def _pictures(report: Report, originals: np.ndarray, payload: Payload) -> list[M
         large = min(originals.shape[1:3]) >= metrics.WINDOW  # SSIM has no value for smaller images
         for name in ("ssim", "ms_ssim", "psnr", "l1") if large else ("psnr", "l1"):
             values[f"payload_{name}"] = getattr(metrics, name)(originals, payload.pixels)
-    return [_entry(report, name, metrics.mean_interval(each), len(each)) for name, each in values.items()]
+    return [with_interval(report, name, metrics.mean_interval(each), len(each)) for name, each in values.items()]
 
 
 def _statistics(images: np.ndarray, suffix: str) -> dict[str, np.ndarray]:

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dapter.errors import UsageError, need
+from dapter.imagefile import encode
 from dapter.tables import plain
 from dapter.types import GREY, Measurement, check_images
 from dapter.wording import wording
@@ -80,9 +80,7 @@ def overlay(images: np.ndarray, maps: np.ndarray) -> np.ndarray:
 
 def picture(image: np.ndarray) -> str:
     """An image, uint8 (H, W, 3), as a PNG data URI."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", optimize=True)
-    return data_uri(buffer.getvalue(), "image/png")
+    return data_uri(encode(image), "image/png")
 
 
 def data_uri(content: bytes, kind: str) -> str:

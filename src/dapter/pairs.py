@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dapter.data import UNKNOWN, Dataset, Split, Table
 from dapter.data._files import ON_ERROR
-from dapter.data._tables import inside, label_rows, read_csv, split_rows
+from dapter.data._tables import OF_LABELS, inside, label_rows, read_csv, split_rows
 from dapter.errors import DataError, UsageError
 from dapter.imagefile import SUFFIXES, open_image
 from dapter.service.classifier import Service
@@ -26,8 +26,6 @@ SHOWN = 5
 """Problems that an error lists."""
 
 T = TypeVar("T")
-
-_CURE = "give a header and a row an image: file, then a column a label; optional are identity and split"
 
 
 def read_pairs(
@@ -59,7 +57,7 @@ def read_pairs(
     """
     if on_error not in ON_ERROR or not name.isidentifier():
         raise UsageError(f"on_error={on_error!r}, name={name!r}: one of {', '.join(ON_ERROR)}, and letters and digits")
-    rows = {} if labels is None else read_csv(labels, _CURE)
+    rows = {} if labels is None else read_csv(labels, OF_LABELS)
     pairs, problems = _pair(Path(originals), Path(protected), list(rows) if labels else None, labels)
     images, more = _read(pairs)
     _refuse([*problems, *more], not images, on_error)
@@ -173,7 +171,7 @@ def _table(rows: Mapping[str, Mapping[str, str]], labels: Path | None, images: M
     split = None
     if labels is not None:
         chosen = [rows[file] for file in images]
-        more, names = label_rows(chosen, labels, _CURE)
+        more, names = label_rows(chosen, labels)
         found, classes = {**found, **more}, {**classes, **names}
         split = split_rows(chosen, labels)
     return Table(np.stack(list(images.values())), found, classes, split)

@@ -11,14 +11,12 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from dapter.errors import CheckFailed, UsageError
 from dapter.options import SpecOptions, check_counts
+from dapter.service.rules import TOKEN
 
 if TYPE_CHECKING:
     from dapter.client import Classification
     from dapter.service.classifier import Service
     from dapter.service.inference import Model
-
-TOKEN = "DAPTER_SERVICE_TOKEN"  # noqa: S105 (the name of an environment variable)
-"""The environment variable whose value is sent as bearer token."""
 
 
 @dataclass(frozen=True)

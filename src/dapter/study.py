@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from dapter.errors import UsageError, need
-from dapter.figures import picture, variables
+from dapter.errors import UsageError
+from dapter.figures import picture
+from dapter.pages import render
 from dapter.runs import derive_seed, write_atomic
 from dapter.types import check_images
 
@@ -168,13 +169,9 @@ def _table(rows: Iterable[tuple[str, str, str]]) -> str:
 
 def _page(study: Mapping[str, Any], question: str, notice: str, size: tuple[int, int]) -> str:
     """The whole page. Only its own script may run in it, and it may load nothing."""
-    jinja2 = need("jinja2", "report")
-    files = resources.files("dapter")
-    script = files.joinpath("study.js").read_text(encoding="utf-8")
-    template = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(files.joinpath("study.html.j2").read_text(encoding="utf-8"))
-    rendered: str = template.render(
+    script = resources.files("dapter").joinpath("study.js").read_text(encoding="utf-8")
+    return render(
+        "study.html.j2",
         study={**study, "fields": ANSWER_FIELDS, "cannotTell": CANNOT_TELL},
         question=question,
         notice=notice,
@@ -182,7 +179,4 @@ def _page(study: Mapping[str, Any], question: str, notice: str, size: tuple[int,
         columns=-(-len(study["classes"]) // -(-len(study["classes"]) // 5)),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        light=variables(0),
-        dark=variables(1),
     )
-    return rendered

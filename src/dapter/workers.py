@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +20,8 @@ from typing import Any, Protocol
 import torch
 from tqdm import tqdm
 
+from dapter import cost
+from dapter.engines import end_with_parent
 from dapter.errors import RunError, UsageError
 from dapter.processes import pick_device
 from dapter.sharing import hand_over, take_over
@@ -94,16 +95,9 @@ def run_tasks(tasks: Sequence[Task], common: Any, workers: int | None, folder: P
             _run_all(tasks, handed, count, folder, bar)
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> contextlib.AbstractContextManager[None]:
     """Compute on one thread for a while, so that results do not depend on how many there are; not beside a GPU."""
-    threads = torch.get_num_threads()
-    if pick_device().type != "cuda":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    return contextlib.nullcontext() if pick_device().type == "cuda" else cost.one_thread()
 
 
 def _run_all(tasks: Sequence[Task], common: bytes, workers: int, folder: Path, bar: Any) -> None:
@@ -157,7 +151,7 @@ def _say(task: Task, place: int, total: int) -> None:
 def _begin(common: bytes, log: Path) -> None:
     """A worker process begins."""
     global _common
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent stops the others
     signal.signal(signal.SIGTERM, _stop)
     sys.stdout = sys.stderr = log.open("a", buffering=1)
@@ -176,11 +170,3 @@ def _do(task: Task) -> None:
         task.run(_common)
     except SystemExit:
         os._exit(1)  # by SIGTERM; the pool would keep the process
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed would go on for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

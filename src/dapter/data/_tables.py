@@ -11,6 +11,9 @@ from dapter.data import SPLITS, UNKNOWN
 from dapter.data._files import need_file
 from dapter.errors import DataError
 
+OF_LABELS = "give a header and a row an image: file, then a column a label; optional are identity and split"
+"""The cure for a table of labels."""
+
 
 def read_text(path: Path, cure: str) -> str:
     """The content of a UTF-8 file.
@@ -62,7 +65,7 @@ def read_csv(path: Path, cure: str, columns: Sequence[str] = ("file",)) -> dict[
 
 
 def label_rows(
-    rows: Sequence[Mapping[str, str]], path: Path, cure: str
+    rows: Sequence[Mapping[str, str]], path: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, tuple[str, ...]]]:
     """Labels and their classes, from rows of `read_csv`: every column is a label but `file` and `split`.
 
@@ -73,7 +76,7 @@ def label_rows(
     for name in (*names, *({"identity"} & set(rows[0]))):
         values = [row[name] for row in rows]
         classes[name] = sort_classes(values)
-        labels[name] = index_in(classes[name], values, path, cure)
+        labels[name] = index_in(classes[name], values, path, OF_LABELS)
     return labels, classes
 
 

@@ -6,11 +6,9 @@ from typing import ClassVar
 
 from dapter.data import Dataset, Table
 from dapter.data._files import read_images
-from dapter.data._tables import inside, label_rows, read_csv, split_rows
+from dapter.data._tables import OF_LABELS, inside, label_rows, read_csv, split_rows
 from dapter.errors import DataError, UsageError
 from dapter.imagefile import SUFFIXES
-
-_CURE = "give a header and a row an image: file, then a column a label; optional are identity and split"
 
 
 @dataclass(frozen=True)
@@ -52,11 +50,11 @@ class Folder(Dataset):
         return Table(images.pixels, {}, {}, skipped=images.skipped)
 
     def _read_labelled(self, table: Path) -> Table:
-        rows = read_csv(table, _CURE)
+        rows = read_csv(table, OF_LABELS)
         columns = [name for name in next(iter(rows.values())) if name not in ("file", "split", "identity")]
         if not columns:
-            raise DataError(f"{table}: it has no label. Cure: {_CURE}")
+            raise DataError(f"{table}: it has no label. Cure: {OF_LABELS}")
         root = table.parent if self.root is None else Path(self.root)
         images = read_images([inside(root, file, table) for file in rows], self.size, self.on_error)
         kept = [list(rows.values())[row] for row in images.kept]
-        return Table(images.pixels, *label_rows(kept, table, _CURE), split_rows(kept, table), images.skipped)
+        return Table(images.pixels, *label_rows(kept, table), split_rows(kept, table), images.skipped)

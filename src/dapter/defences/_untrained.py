@@ -22,6 +22,10 @@ class Untrained(Defence):
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
         return {}
 
+    def client(self) -> nn.Module:
+        """The network of that name."""
+        return self.learner.nets["client"]
+
     def losses(self, batch: Batch, service: Service) -> dict[str, Tensor]:
         """Nothing can be lost."""
         return {"loss": batch.images.new_zeros(())}

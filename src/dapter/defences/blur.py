@@ -44,7 +44,3 @@ class Blur(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": _Blur(self.sigma)}
-
-    def client(self) -> nn.Module:
-        """The blur."""
-        return self.learner.nets["client"]

@@ -22,7 +22,3 @@ class Constant(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": _Grey()}
-
-    def client(self) -> nn.Module:
-        """Grey, whatever the image."""
-        return self.learner.nets["client"]

@@ -38,7 +38,3 @@ class Downscale(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": _Downscale(self.factor)}
-
-    def client(self) -> nn.Module:
-        """Down and up."""
-        return self.learner.nets["client"]

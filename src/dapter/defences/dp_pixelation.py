@@ -73,10 +73,6 @@ class DpPixelation(Untrained):
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": _Pixelate(self.cell, self.pixels, self.epsilon)}
 
-    def client(self) -> nn.Module:
-        """Cells and noise."""
-        return self.learner.nets["client"]
-
     def figures(self, split: Split, payload: Payload, answer: Answer) -> list[dict[str, Any]]:
         """`epsilon` of the payload: for colour images that differ in at most `pixels` pixels, whatever the attack."""
         return [{"measure": "epsilon", "value": 3 * self.epsilon, "grade": "guaranteed"}]

@@ -31,7 +31,3 @@ class GaussianNoise(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": AddNoise(Normal, self.sigma)}
-
-    def client(self) -> nn.Module:
-        """The image and noise."""
-        return self.learner.nets["client"]

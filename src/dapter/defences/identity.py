@@ -15,7 +15,3 @@ class Identity(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": nn.Identity()}
-
-    def client(self) -> nn.Module:
-        """The identity."""
-        return self.learner.nets["client"]

@@ -35,7 +35,3 @@ class LaplaceNoise(Untrained):
 
     def _build(self, service: Service | None) -> Mapping[str, nn.Module]:
         return {"client": AddNoise(Laplace, self.scale)}
-
-    def client(self) -> nn.Module:
-        """The image and noise."""
-        return self.learner.nets["client"]

@@ -10,6 +10,8 @@ from dapter.data import UNKNOWN, Data, Split
 from dapter.defences import Defence, with_settings
 from dapter.defences.budget import Budget
 from dapter.errors import ConversionError, DapterError
+from dapter.export import fit
+from dapter.export._parity import MOST_APART, MOST_OFF
 from dapter.recompute.sandbox import convert_apart
 from dapter.service.classifier import Service
 from dapter.stamps import Stamps
@@ -20,12 +22,6 @@ from dapter.verify_report import Outcome
 
 SAMPLE = 1000
 """Test images that every export converts."""
-
-MOST_OFF = 0.001
-"""The share of values by which float32 may be off by one: sums are added up in another order."""
-
-MOST_APART = 0.002
-"""By how much the accuracies of the answer may differ in float16 and int8."""
 
 
 def runner_of(release: Release) -> Callable[[np.ndarray], np.ndarray]:
@@ -47,7 +43,7 @@ def compare_exports(release: Release, defence: Defence, data: Data, service: Ser
     for entry in release.manifest["exports"]:
         what = f"{entry['path']} gives what the weights give"
         fixed = None if entry["sizes"] == "any" else tuple(entry["sizes"][0])
-        split = test if fixed in (None, data.image_size) else Split(_resize(test.images, fixed), test.labels)
+        split = test if fixed in (None, data.image_size) else Split(fit(test.images, fixed), test.labels)
         try:
             for value in _settings(dial):
                 given = convert_apart(
@@ -134,10 +130,3 @@ def _judge(what: str, expected: np.ndarray, given: np.ndarray, split: Split, ser
         elif worst.verdict == "confirmed":
             worst = Outcome(what, "confirmed", claimed, found)
     return worst
-
-
-def _resize(images: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """Images of another size, nearest pixels; uint8 (N, *size, 3)."""
-    rows, columns = (np.arange(side) * have // side for side, have in zip(size, images.shape[1:3], strict=True))
-    found: np.ndarray = images[:, rows][:, :, columns]
-    return found

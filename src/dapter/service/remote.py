@@ -21,7 +21,7 @@ from dapter.errors import ServiceError, UsageError, need
 from dapter.features import pack
 from dapter.imagefile import encode
 from dapter.runs import Run
-from dapter.service.rules import connection, read_url, split_url
+from dapter.service.rules import TOKEN, connection, read_url, split_url
 from dapter.service.tensors import BYTES
 from dapter.service.wire import LENGTH_HEADER, Output, Request, Tensor, decode_response, encode_request, read_length
 
@@ -30,9 +30,6 @@ Ask = Callable[[str, np.ndarray], Any]
 probabilities or logits, or labels (N,), names or numbers. Raises whatever it likes when there is no answer."""
 
 JOURNAL = "answers.jsonl"
-TOKEN = "DAPTER_SERVICE_TOKEN"  # noqa: S105 (the name of an environment variable)
-"""The environment variable whose value is sent as bearer token."""
-
 ATTEMPTS = 3
 TIMEOUT = 60.0
 """Seconds without a word from the service after which it is given up."""

@@ -6,6 +6,9 @@ from urllib.parse import SplitResult, urlsplit
 
 from dapter.errors import UsageError, need
 
+TOKEN = "DAPTER_SERVICE_TOKEN"  # noqa: S105 (the name of an environment variable)
+"""The environment variable whose value is sent as bearer token to a service."""
+
 LONGEST_S = 86_400
 """Seconds that anything may be waited for: sockets know no much longer time."""
 
