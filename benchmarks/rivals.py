@@ -80,8 +80,11 @@ class Study:
     more: tuple[str, ...] = ()
 
 
-DISCO = Row("disco", {"hides": "secrets"})
-DISCO_IMAGE = Row("disco", {"hides": "image"})
+PRUNED = 0.6
+"""The share of the channels, R, that rows about pruning leave out."""
+
+DISCO = Row("disco", {"hides": "secrets", "pruning": PRUNED})
+DISCO_IMAGE = replace(DISCO, settings={**DISCO.settings, "hides": "image"})
 LEFT = (0.0, 0.2, 0.4, 0.6, 0.8)
 """R of Figure 4."""
 
@@ -93,11 +96,11 @@ STUDIES: Mapping[str, Study] = {
         {
             "none": Row("split_inference"),
             "noise": Row("gaussian_noise"),
-            "random pruning": Row("random_pruning", {"ratio": 0.6}),
+            "random pruning": Row("random_pruning", {"ratio": PRUNED}),
             "adversary": Row("learning_not_to_learn", {"lam": 0.0}),
             "maximum entropy": Row("maximum_entropy", {"blocks": 6}),
             "DISCO": DISCO,
-            "DISCO with decoupler": Row("disco", {"hides": "secrets", "decoupler": math.isqrt}),
+            "DISCO with decoupler": replace(DISCO, settings={**DISCO.settings, "decoupler": math.isqrt}),
         },
     ),
     "disco_table1_classes": Study(
@@ -107,7 +110,7 @@ STUDIES: Mapping[str, Study] = {
         {
             "none": Row("split_inference"),
             "noise": Row("gaussian_noise"),
-            "random pruning": Row("random_pruning", {"ratio": 0.6}),
+            "random pruning": Row("random_pruning", {"ratio": PRUNED}),
             "NoPeek": Row("nopeek"),
             "DISCO": DISCO_IMAGE,
         },
@@ -116,7 +119,11 @@ STUDIES: Mapping[str, Study] = {
         "cifar10",
         "animal_vehicle",
         ("class",),
-        {"none": Row("split_inference"), "adversary": Row("pan"), "DISCO": Row("disco", {"hides": "both"})},
+        {
+            "none": Row("split_inference"),
+            "adversary": Row("pan"),
+            "DISCO": replace(DISCO, settings={**DISCO.settings, "hides": "both"}),
+        },
         ("inversion",),
     ),
     "disco_figure4": Study(

@@ -1,5 +1,7 @@
 """How much of a secret a simple reader finds in what leaves, on a problem that tiny networks learn in seconds."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
@@ -23,6 +25,10 @@ def flags(n, seed):
     return Split(images.clip(0, 255).astype(np.uint8), labels)
 
 
+READ = SimpleNamespace(splits={"train": flags(400, seed=2), "test": flags(400, seed=3)})
+"""What readers learn from and are scored on."""
+
+
 def batch_of(split, rows=slice(None), progress=1.0):
     labels = {name: torch.from_numpy(values[rows]) for name, values in split.labels.items()}
     return Batch(to_float(split.images[rows], torch.device("cpu")), labels, progress)
@@ -43,7 +49,7 @@ def learn(defence, steps, service=None, seed=0):
 
 def read(defence, label="shape"):
     """The accuracy of a reader who says of each payload which class's mean it is nearer to."""
-    known, attacked = flags(400, seed=2), flags(400, seed=3)
+    known, attacked = READ.splits.values()
     first, second = (
         defence.protect(split.images, seed=place).values.reshape(400, -1).astype(np.float64)
         for place, split in enumerate((known, attacked))

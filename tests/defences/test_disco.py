@@ -43,12 +43,12 @@ def test_equal_scores_are_pruned_as_many():
 
 
 @pytest.mark.parametrize("spread", [0.5, 10])
-def test_many_channels_near_the_border_get_a_gradient_however_far_scores_spread(spread):
+def test_most_channels_get_a_gradient_however_far_scores_spread(spread):
     rng = torch.Generator().manual_seed(0)
     scores, wanted = (spread * torch.randn(50, 64, generator=rng)).requires_grad_(), torch.randn(50, 64, generator=rng)
     (prune(torch.ones(50, 64, 1, 1), scores, torch.tensor(0.6)).flatten(1) * wanted).sum().backward()
     gradient = scores.grad.abs()
-    assert (gradient > 0.01 * gradient.amax(dim=1, keepdim=True)).sum(dim=1).float().mean() > 5
+    assert (gradient > 0.01 * gradient.amax(dim=1, keepdim=True)).sum(dim=1).float().mean() > 32
     assert torch.allclose(scores.grad.sum(dim=1), torch.zeros(50), atol=1e-2)
 
 

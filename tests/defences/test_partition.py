@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from dapter.defences.partition import Partition
 from dapter.errors import UsageError
 from dapter.train import load_defence, train
 from helpers import PLAN, make_data
-from probe import flags, learn
+from probe import READ, learn
 from rivals import batch_of, moved, probe_secret
 
 DATA = make_data(secrets=("shape",))
@@ -141,11 +140,10 @@ def test_a_partition_suite_defends_every_cut_and_any_may_be_chosen_in_use(servic
 
 
 def test_it_hides_a_secret_that_it_shows_without_defenders():
-    known = SimpleNamespace(splits={"train": flags(400, seed=2), "test": flags(400, seed=3)})
     settings = {"width": 4, "cut": 3, "lam": 1.0, "hides": "secrets", "learning_rate": 5e-3}
     found = {
         defenders: [
-            probe_secret(learn(Partition(**settings, defenders=defenders), 700, seed=seed), known) for seed in seeds
+            probe_secret(learn(Partition(**settings, defenders=defenders), 700, seed=seed), READ) for seed in seeds
         ]
         for defenders, seeds in ((0, range(2)), (4, range(4)))  # one training in four loses to its defenders
     }

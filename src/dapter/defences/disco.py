@@ -32,6 +32,9 @@ from dapter.service.classifier import Service
 TEMPERATURE = 0.03
 """Of the sigmoid whose gradient the mask gets."""
 
+SPREAD = 0.03
+"""The deviation that the scores of an image are brought to; with one of 1, one or two of 64 channels got a gradient."""
+
 SCORES = "scores"
 
 
@@ -82,15 +85,15 @@ def prune(features: Tensor, scores: Tensor, pruning: Tensor) -> Tensor:
 
     Args:
         features: (N, C, h, w).
-        scores: (N, C); they get the gradient of a sigmoid around the lowest score that is kept, in units of their
-            deviation in each image: so many channels near that border get a share of it, however far scores spread.
+        scores: (N, C); they get the gradient of a sigmoid around the lowest score that is kept, once their deviation
+            in each image is SPREAD: so most channels get a share of it, however far scores spread.
         pruning: R, a scalar in [0, 1]; rounded to whole channels.
     """
     channels = scores.shape[1]
     pruned = (pruning * channels).round().long()
     order = scores.argsort(dim=1)
     kept = (order.argsort(dim=1) >= pruned).to(scores.dtype)
-    level = F.layer_norm(scores.float(), (channels,))
+    level = SPREAD * F.layer_norm(scores.float(), (channels,))
     threshold = level.gather(1, order)[:, pruned.clamp(max=channels - 1)]
     soft = torch.sigmoid((level - threshold[:, None]) / TEMPERATURE)
     mask = kept + (soft - soft.detach())
@@ -143,7 +146,7 @@ class Disco(Adversarial):
         pretrain: the share of the training in which client and service part learn to answer, before there is a filter.
     """
 
-    pruning: float = 0.6
+    pruning: float = 0.9
     pruning_range: tuple[float, float] = (0.0, 1.0)
     decoupler: int = 0
     hides: Hides = "both"
