@@ -37,7 +37,11 @@ def batch_of(split, rows=slice(None), progress=1.0):
 def learn(defence, steps, service=None, seed=0):
     """The defence, set up and trained for some steps of 32 images."""
     service = service or make_service()
-    defence.setup(seed, service, TASK)
+    return teach(defence.setup(seed, service, TASK), steps, service)
+
+
+def teach(defence, steps, service=None):
+    """A defence that is set up, trained for some steps of 32 images."""
     train = flags(512, seed=1)
     for step in range(steps):
         rows = np.random.default_rng(step).choice(len(train), 32, replace=False)

@@ -10,6 +10,9 @@ nothing:
   filter. Here each image has its own mask of 0 and 1, with the sigmoid's gradient (straight-through; Bengio et al.,
   2013).
 - The code trains everything at once, from the start; here there are the paper's two phases.
+- In training each score gets noise of the scores' own deviation (as in noisy top-k gating; Shazeer et al., ICLR 2017),
+  so that every channel is sent now and then: what one tells that never is, neither proxies nor service part learn, and
+  the filter's gradient for it is blind.
 - The service part goes on learning in the second phase, or it would never have seen pruned features.
 - The proxy restorer is trained by L1, as the paper says; of the code one version takes L1, another L2.
 - Several experts, a filter for each secret, prune by the mean of their scores: the share that is pruned stays R.
@@ -227,6 +230,8 @@ class Disco(Adversarial):
             with torch.no_grad():
                 features = nets["client"].eval()(batch.images)
             scores = self.learner.net("filters")(features)
+            if self.learner.nets.training:
+                scores = scores + scores.detach().std(dim=2, keepdim=True) * torch.randn_like(scores)
             logits = self.learner.net("server")(prune(features, scores.mean(dim=1), pruning))
             views = [prune(features, _only(scores, place), pruning) for place in range(scores.shape[1])]
         return torch.stack(views), cross_entropy(logits, batch.labels)
