@@ -23,11 +23,12 @@ from painters import Painters, paint
 from source import command
 
 from dapter.attacks import Attack
-from dapter.attacks.people import People
+from dapter.attacks.people import PLANS, People
 from dapter.attacks.recognition import Recognition
 from dapter.attacks.reconstruction import Reconstruction
 from dapter.audit import audit
 from dapter.defences import Defence
+from dapter.presets import find_preset
 from dapter.runs import Run
 from dapter.tables import leak_table
 from dapter.types import Measurement
@@ -62,9 +63,9 @@ class Settings(Painters):
     """Of the converters; each is attacked with the attacker's seed 0."""
     attacks: tuple[str, ...] = ()
     """Names of attacks, or all; by default a recogniser, a decoder, and one after `identity` where it is a secret."""
-    recogniser_epochs: int = 4
-    decoder_epochs: int = 2
-    """Of the default attacks."""
+    recogniser_epochs: int | None = None
+    decoder_epochs: int | None = None
+    """Of the default attacks; by default the preset's (EPOCHS)."""
     study: str = "lambda"
     """The name under which the lines are kept."""
     workers: int = 1
@@ -75,25 +76,36 @@ class Settings(Painters):
     """Where the file of results is."""
 
 
-def first_attacks(recogniser_epochs: int, decoder_epochs: int, features: bool = False) -> list[Attack]:
+EPOCHS = {"tiny": (4, 2), "cpu": (4, 2), "paper": (60, 60)}
+"""Of recognisers and of decoders, for each preset: where defences are trained for longer, attackers are."""
+
+
+def first_attacks(
+    preset: str, recogniser_epochs: int | None = None, decoder_epochs: int | None = None, features: bool = False
+) -> list[Attack]:
     """Two recognisers and a decoder on the amplified residue, and re-identification where `identity` is secret.
 
-    One recogniser learns from payloads that are shifted and mirrored, the other in place.
+    One recogniser learns from payloads that are shifted and mirrored, the other in place. None is narrower than the
+    preset's services.
 
     Args:
+        recogniser_epochs, decoder_epochs: None: the preset's.
         features: whether features are sent: there the second is scaled by channel, and so is a second decoder.
     """
-    recognition, reconstruction = Recognition(family="cnn"), Reconstruction()
-    reader = replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs))
-    decoder = replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs))
+    epochs = EPOCHS[preset]
+    width = max(16, find_preset(preset).width)
+    recognition, reconstruction = Recognition(family="cnn", width=width), Reconstruction(width=width)
+    reader = replace(recognition, plan=replace(recognition.plan, epochs=recogniser_epochs or epochs[0]))
+    decoder = replace(reconstruction, plan=replace(reconstruction.plan, epochs=decoder_epochs or epochs[1]))
+    people = People(width=width, plan=PLANS[preset])
     if not features:
-        return [reader, reader.in_place(), decoder, People()]
+        return [reader, reader.in_place(), decoder, people]
     return [
         reader,
         replace(reader.in_place(), inputs="channels"),
         decoder,
         replace(decoder, inputs="channels"),
-        People(),
+        people,
     ]
 
 
@@ -125,7 +137,8 @@ def main() -> None:
             [converter],
             bench.service,
             data,
-            attacks=settings.attacks or first_attacks(settings.recogniser_epochs, settings.decoder_epochs),
+            attacks=settings.attacks
+            or first_attacks(settings.preset, settings.recogniser_epochs, settings.decoder_epochs),
             root=settings.runs,
             preset=settings.preset,
             workers=settings.workers,

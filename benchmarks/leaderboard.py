@@ -61,8 +61,9 @@ class Settings:
     """Names of defences; by default all."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the defences; each is attacked with the attacker's seed 0."""
-    recogniser_epochs: int = 4
-    decoder_epochs: int = 2
+    recogniser_epochs: int | None = None
+    decoder_epochs: int | None = None
+    """Of the attacks; by default the preset's."""
     workers: int = 1
     """Processes that attack, each on one thread; results are the same for any number."""
     runs: Path = Path("runs")
@@ -104,7 +105,7 @@ class Board:
                 [run],
                 self.bench.service,
                 self.data,
-                attacks=first_attacks(settings.recogniser_epochs, settings.decoder_epochs, features),
+                attacks=first_attacks(settings.preset, settings.recogniser_epochs, settings.decoder_epochs, features),
                 root=settings.runs,
                 preset=settings.preset,
                 workers=settings.workers,

@@ -78,6 +78,7 @@ class Study:
     secrets: tuple[str, ...]
     rows: Mapping[str, Row]
     more: tuple[str, ...] = ()
+    size: int | None = None
 
 
 PRUNED = 0.6
@@ -159,6 +160,7 @@ STUDIES: Mapping[str, Study] = {
             for count in (0, 1, 4)
         },
         ("partition",),
+        size=28,
     ),
     "partition_cifar10": Study(
         "cifar10",
@@ -198,8 +200,9 @@ class Settings:
     """How many images, for generated sets."""
     size: int | None = None
     """Height and width of the images, for sets that are resized."""
-    recogniser_epochs: int = 4
-    decoder_epochs: int = 2
+    recogniser_epochs: int | None = None
+    decoder_epochs: int | None = None
+    """Of the attacks; by default the preset's."""
     attacks: tuple[str, ...] | None = None
     """Attacks beside the recogniser and the decoder, instead of the study's."""
     workers: int = 1
@@ -216,7 +219,8 @@ class Settings:
 
     def load(self, study: Study, secrets: bool) -> Data:
         """The data set, with the study's secrets or without."""
-        asked = {"root": self.root, "n": self.n, "size": self.size}
+        size = self.size or (None if self.data else study.size)
+        asked = {"root": self.root, "n": self.n, "size": size}
         given = {name: value for name, value in asked.items() if value is not None}
         labels = (self.target, self.secrets) if self.data else (study.target, study.secrets)
         return load_data(self.data or study.data, target=labels[0], secrets=labels[1] if secrets else (), **given)
@@ -236,7 +240,7 @@ class Repetition:
         """What a row is attacked with."""
         settings = self.settings
         more = self.study.more if settings.attacks is None else settings.attacks
-        return [*first_attacks(settings.recogniser_epochs, settings.decoder_epochs, features), *more]
+        return [*first_attacks(settings.preset, settings.recogniser_epochs, settings.decoder_epochs, features), *more]
 
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a row."""

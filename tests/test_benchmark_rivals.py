@@ -5,6 +5,7 @@ import pytest
 from benchmark_files import load
 from dapter.defences import Task, with_settings
 from dapter.defences.disco import Disco
+from dapter.presets import find_preset
 from dapter.types import Measurement
 from helpers import make_data
 
@@ -23,6 +24,15 @@ def test_every_row_can_be_built_and_says_which_study_it_is(rivals):
     decoupled = rivals.STUDIES["disco_table1"].rows["DISCO with decoupler"]
     assert [(decoupled.build(preset).width, decoupled.build(preset).decoupler) for preset in ("cpu", "paper")] == [
         (16, 4), (64, 8)]  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", ["cpu", "paper"])
+def test_attackers_are_as_large_and_learn_as_long_as_the_preset_wants(preset):
+    scale = find_preset(preset)
+    for features in (False, True):
+        attacks = load("audit").first_attacks(preset, features=features)
+        assert all(attack.width >= scale.width for attack in attacks)
+        assert preset == "cpu" or all(attack.plan.epochs >= 60 for attack in attacks)
 
 
 def test_a_trial_does_not_replace_what_was_measured(rivals, monkeypatch):

@@ -34,7 +34,7 @@ NOISE = 0.1
 """Deviation of what is added to the mean image where a later start begins."""
 
 QUIET = 0.05
-"""Of the largest deviation of a channel of features, the least that one counts by."""
+"""Of the largest deviation of features, the least that a value counts by."""
 
 _CPU = Plan(epochs=1, batch_size=64, augment=False)
 
