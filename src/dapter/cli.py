@@ -127,7 +127,7 @@ class Convert:
         if self.destination.is_dir() and (listed := done.write_failures(self.destination)):
             print(f"What failed, and why, is in {listed}")
         if done.failed:
-            raise CheckFailed(f"{len(done.failed)} images could not be converted")
+            raise CheckFailed(f"{len(done.failed)} images could not be converted. Cure: see why, mend or remove them")
 
 
 @dataclass(frozen=True)

@@ -170,7 +170,8 @@ class _Fit:
         learner, plan, train = self.learner, self.plan, self.versions[0]
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if self.world > min(plan.batch_size, len(train)):
-            raise UsageError(f"{self.world} processes cannot share {min(plan.batch_size, len(train))} images a step")
+            few = min(plan.batch_size, len(train))
+            raise UsageError(f"{self.world} processes cannot share {few} images a step. Cure: fewer processes")
         self.steps_an_epoch = max(1, len(train) // plan.batch_size)
         self.total = self.steps_an_epoch * plan.epochs
         self.starts = [0, *(math.ceil(share * self.total) for share in self.phases), self.total]

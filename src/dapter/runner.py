@@ -119,7 +119,9 @@ class Converter:
         try:
             (found,) = self._session.run([PAYLOAD], {IMAGE: np.ascontiguousarray(images), **inputs})
         except Exception as error:
-            raise ConversionError(f"the converter fails on images of {images.shape[1:]} ({error})") from error
+            raise ConversionError(
+                f"the converter fails on images of {images.shape[1:]} ({error}). Cure: the size that it was made for"
+            ) from error
         if not isinstance(found, np.ndarray) or found.dtype != np.uint8 or found.shape != images.shape:
             shape = getattr(found, "shape", type(found).__name__)
             raise ConversionError(f"the converter gave {shape} for {images.shape}. Cure: get its release again")

@@ -231,7 +231,7 @@ def _check_choice(targets: tuple[str, ...], secrets: tuple[str, ...], table: Tab
     if missing:
         raise UsageError(f"no label {', '.join(missing)}. The set has: {', '.join(sorted(table.labels))}")
     if len(set(chosen)) != len(chosen):
-        raise UsageError(f"a label is named twice among targets {targets} and secrets {secrets}")
+        raise UsageError(f"a label is named twice among targets {targets} and secrets {secrets}. Cure: name it once")
 
 
 def _split(table: Table) -> np.ndarray:

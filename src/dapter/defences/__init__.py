@@ -189,7 +189,9 @@ class Defence(abc.ABC):
         try:
             floats = self.client()(to_float(images, self.learner.device))
         except RuntimeError as error:
-            raise ConversionError(f"the defence fails on images of {images.shape[1:]} ({error})") from error
+            raise ConversionError(
+                f"the defence fails on images of {images.shape[1:]} ({error}). Cure: the size that it was trained at"
+            ) from error
         if not torch.isfinite(floats).all():
             raise ConversionError("the defence gave values that are not finite. Cure: train it again")
         if floats.ndim != 4 or len(floats) != len(images):

@@ -157,5 +157,5 @@ def build_converter(name: str, width: int | None = None, conditioned: bool = Fal
     if name not in CONVERTERS:
         raise UsageError(f"no converter named {name!r}. There are: {', '.join(CONVERTERS)}")
     if width is not None and width < 1:
-        raise UsageError(f"converter width {width} is below 1")
+        raise UsageError(f"converter width {width} is below 1. Cure: 1 or more")
     return CONVERTERS[name](conditioned=conditioned, **({} if width is None else {"width": width}))

@@ -46,7 +46,7 @@ def convert_apart(
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
         except subprocess.TimeoutExpired as error:
-            raise ConversionError(f"took more than {SECONDS} s for {len(images)} images") from error
+            raise ConversionError(f"took more than {SECONDS} s for {len(images)} images. Cure: fewer images") from error
         if done.returncode or not target.exists():
             said = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
             raise ConversionError(said[0][:300])
