@@ -78,7 +78,6 @@ class Study:
     secrets: tuple[str, ...]
     rows: Mapping[str, Row]
     more: tuple[str, ...] = ()
-    size: int | None = None
 
 
 PRUNED = 0.6
@@ -160,7 +159,6 @@ STUDIES: Mapping[str, Study] = {
             for count in (0, 1, 4)
         },
         ("partition",),
-        size=28,
     ),
     "partition_cifar10": Study(
         "cifar10",
@@ -219,8 +217,7 @@ class Settings:
 
     def load(self, study: Study, secrets: bool) -> Data:
         """The data set, with the study's secrets or without."""
-        size = self.size or (None if self.data else study.size)
-        asked = {"root": self.root, "n": self.n, "size": size}
+        asked = {"root": self.root, "n": self.n, "size": self.size}
         given = {name: value for name, value in asked.items() if value is not None}
         labels = (self.target, self.secrets) if self.data else (study.target, study.secrets)
         return load_data(self.data or study.data, target=labels[0], secrets=labels[1] if secrets else (), **given)
