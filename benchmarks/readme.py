@@ -22,7 +22,8 @@ NOTE = (
     f"suite; other attackers may find more. ≥: {RISING}. `older attackers`: before [recognisers learned in "
     f"place](docs/decisions/0029-recognisers-in-place.md). In brackets: {BRACKETS}. Grade: measured, but for "
     f"{GUARANTEED}, which is guaranteed, and the bits beyond the answer, which are estimated; the bits in the name of "
-    f"a converter are what its training was to keep to on average. Alone: {ALONE}.\n"
+    f"a converter are what its training was to keep to on average. Alone: {ALONE}. None of these "
+    "converters changes the service.\n"
 )
 MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
 
