@@ -203,20 +203,21 @@ class Halves(nn.Module):
 
 
 def test_the_filter_learns_to_leave_out_what_tells_the_secret():
-    """Four of eight channels are left out; for the answer alone it does not matter which."""
+    """Four of eight channels are left out; for the answer it does not matter which. On average of three clients."""
     found = {}
-    for weight in (0.0, 1.0):
+    for weight in (0.0, 3.0):
         kept = []
-        for seed in (0, 1):
-            defence = Disco(width=8, blocks=1, hides="secrets", pruning=0.5, weight=weight, learning_rate=5e-3)
+        for seed in range(3):
+            torch.manual_seed(seed)
             client = Halves()
+            defence = Disco(width=8, blocks=1, hides="secrets", pruning=0.5, weight=weight, learning_rate=5e-3)
             defence.setup(seed, None, probe.TASK).learner.nets["client"] = client
             probe.teach(defence, 200)
             sent = defence.protect(probe.READ.splits["test"].images).values
             kept.append((sent != 0).any(axis=(1, 2))[:, client.tells].mean())
             assert probe.read(defence, "colour") > 0.95
         found[weight] = np.mean(kept)
-    assert found[1.0] < found[0.0] - 0.15, found
+    assert found[3.0] < found[0.0] - 0.15, found
 
 
 @pytest.mark.parametrize(
