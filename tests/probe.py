@@ -25,6 +25,16 @@ def flags(n, seed):
     return Split(images.clip(0, 255).astype(np.uint8), labels)
 
 
+def patches(n, seed):
+    """Four by four squares of any colour, but for the first: red or blue (label `colour`); `shape` is by chance."""
+    rng = np.random.default_rng(seed)
+    squares = rng.integers(30, 226, (n, 4, 4, 3))
+    colour = rng.permutation(n) % 2
+    squares[:, 0, 0] = np.where(colour[:, None] == 1, [220, 30, 30], [30, 30, 220])
+    labels = {"colour": colour, "shape": rng.permutation(n) % 2}
+    return Split(squares.repeat(4, axis=1).repeat(4, axis=2).astype(np.uint8), labels)
+
+
 READ = SimpleNamespace(splits={"train": flags(400, seed=2), "test": flags(400, seed=3)})
 """What readers learn from and are scored on."""
 
@@ -40,15 +50,23 @@ def learn(defence, steps, service=None, seed=0):
     return teach(defence.setup(seed, service, TASK), steps, service)
 
 
-def teach(defence, steps, service=None):
+TRAIN = flags(512, seed=1)
+
+
+def teach(defence, steps, service=None, train=TRAIN):
     """A defence that is set up, trained for some steps of 32 images."""
-    train = flags(512, seed=1)
     for step in range(steps):
         rows = np.random.default_rng(step).choice(len(train), 32, replace=False)
         defence.learner.nets.train()
         defence.update(batch_of(train, rows, step / steps), service)
     defence.learner.nets.eval()
     return defence
+
+
+def answered(defence, split):
+    """The accuracy of the answer of a defence's own service part."""
+    found = defence.answer(defence.protect(split.images)).labels()["colour"]
+    return float((found == split.labels["colour"]).mean())
 
 
 def read(defence, label="shape"):
