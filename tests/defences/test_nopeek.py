@@ -56,3 +56,8 @@ def test_training_lowers_it():
     with torch.no_grad():
         without, with_it = (distance_correlation(batch.images, each.client()(batch.images)) for each in defences)
     assert with_it < without - 0.1
+
+
+def test_no_image_is_louder_than_another():
+    sent = learn(Nopeek(**SMALL), 3).protect(flags(8, seed=4).images).values
+    assert np.sqrt(np.square(sent).sum(axis=(1, 2, 3))) == pytest.approx(1, abs=1e-4)

@@ -43,7 +43,7 @@ class RandomPruning(Cut):
         ratio: the share of the channels that are set to 0.
     """
 
-    ratio: float = 0.5
+    ratio: float = 0.9
 
     learns_privacy: ClassVar[bool] = False
     random: ClassVar[bool] = True
