@@ -2,9 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from dapter.defences.disco import Disco
 from dapter.defences.random_pruning import RandomPruning
 from dapter.errors import UsageError
 from probe import TASK, flags
+
+
+def test_it_leaves_out_as_many_as_the_choice_that_it_is_compared_with():
+    assert RandomPruning().ratio == Disco().pruning
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.75])
