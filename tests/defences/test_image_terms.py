@@ -16,7 +16,6 @@ from dapter.defences.partition import Partition
 RIDGES = 10.0 ** np.arange(-6, 0)
 """Each a share of the sum of all squared values that are sent."""
 
-
 TRAIN, KNOWN, ATTACKED = probe.patches(512, seed=1), probe.patches(800, seed=2), probe.patches(400, seed=3)
 
 
