@@ -60,7 +60,7 @@ class Settings:
     defences: tuple[str, ...] = ()
     """Names of defences; by default all."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the defences; each is attacked with the attacker's seed 0."""
+    """Of the defences, of those that learn nothing the first; each is attacked with the attacker's seed 0."""
     recogniser_epochs: int | None = None
     decoder_epochs: int | None = None
     """Of the attacks; by default the preset's."""
@@ -98,8 +98,9 @@ class Board:
         settings = self.settings
         asked = replace(settings, defences=(name,))
         source = command("benchmarks/leaderboard.py", asked, ("data", "target", "defences"))
-        features = self.build(name).sends == "features"
-        for seed in settings.seeds:
+        built = self.build(name)
+        features = built.sends == "features"
+        for seed in settings.seeds if built.learns else settings.seeds[:1]:
             run = self.train(name, seed)
             found = audit(
                 [run],

@@ -27,6 +27,7 @@ TERMS = {
     "its three channels.",
     "Work": "multiply-adds of the client part at 224 px.",
     "Alone": f"{ALONE}.",
+    "Trainings": "none of what learns nothing, which is measured once.",
     "Service changed": "a defence that changes the service does not work with one that is already there.",
 }
 """The words of the tables, with what they mean."""

@@ -6,6 +6,7 @@ from studies import flags, in_words, scale, sizes
 
 from dapter.audit_figures import frontier_figure
 from dapter.audit_lines import IMAGE, Variant, mean, spread, variants
+from dapter.plugins import find, names
 from dapter.tables import how, markdown, pick, service_changed
 from dapter.types import Measurement
 from dapter.wording import number
@@ -93,9 +94,13 @@ def _row(each: Variant) -> dict[str, str]:
         "epsilon": _first(each, "epsilon"),
         "work, million": _first(each, "multiply_adds"),
         "service changed": service_changed(each.lines),
-        "trainings": str(len(each.subjects)),
+        "trainings": str(len(each.subjects)) if _learns(each) else "",
         "settings": in_words(each),
     }
+
+
+def _learns(each: Variant) -> bool:
+    return each.defence not in names("defences") or find("defences", each.defence).learns
 
 
 def _bits(each: Variant) -> str:

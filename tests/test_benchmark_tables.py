@@ -167,6 +167,12 @@ def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standin
     assert "| epsilon |" not in second
 
 
+def test_trainings_are_counted_of_what_learns(standings):
+    header, rows = standings.standings(lines("blur", None) + lines("disco", None) + lines("retrained", None))
+    trainings = {row[header.index("defence")]: row[header.index("trainings")] for row in rows}
+    assert trainings == {"blur": "", "disco": "1", "retrained": "1"}
+
+
 @pytest.mark.parametrize(
     ("features", "inputs", "old"),
     [

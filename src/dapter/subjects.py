@@ -14,7 +14,7 @@ from dapter.data import IDENTITY, Data
 from dapter.defences import Defence, Task, build_defence
 from dapter.errors import UsageError
 from dapter.features import delivered
-from dapter.plugins import file_digest, names
+from dapter.plugins import file_digest, find, names
 from dapter.processes import pick_device
 from dapter.runs import Run, derive_seed, fingerprint, write_npz
 from dapter.service.classifier import Service
@@ -230,9 +230,9 @@ def load_subject(subject: Run | Path | str | Defence | Subject, service: Service
             raise UsageError("this subject has a service and data of its own. Cure: give the audit the same ones")
         return subject
     if isinstance(subject, str) and subject in names("defences"):
+        if find("defences", subject).learns:
+            raise UsageError(f"{subject} is not trained. Cure: `dapter train`, then audit its run")
         subject = build_defence(subject, {}).setup(0, service, Task.of(data))
-        if subject.learner.optimizers:
-            raise UsageError(f"{defences.name_of(subject)} is not trained. Cure: `dapter train`, then audit its run")
     if isinstance(subject, Defence):
         if not hasattr(subject, "learner"):
             raise UsageError("this defence has no networks yet. Cure: train it, or audit the run folder of `train`")

@@ -78,7 +78,7 @@ def train(
         if not from_first(lambda: run.done):
             if start is not None:
                 warm_start(defence, start)
-            curve = _train(defence, service, data, plan, run, seed) if defence.learner.optimizers else []
+            curve = _train(defence, service, data, plan, run, seed) if defence.learns else []
             from_first(partial(_keep, run, defence, curve))
         _load_weights(defence, run.path / WEIGHTS)
     return run

@@ -156,6 +156,10 @@ def test_the_privacy_term_has_a_gradient(ready, service, shapes):
     assert private
 
 
+def test_it_has_optimizers_if_it_learns(ready):
+    assert bool(ready.learner.optimizers) == ready.learns
+
+
 def test_weights_that_are_not_finite_send_nothing(ready, images):
     parameters = list(ready.client().parameters())
     if not parameters:

@@ -77,6 +77,9 @@ class Defence(abc.ABC):
     sends: ClassVar[Literal["image", "features"]] = "image"
     """What leaves the device: an image of the same size, or features that only a changed service understands."""
 
+    learns: ClassVar[bool] = True
+    """Whether anything is trained, on the device or at the service; otherwise a seed changes nothing but draws."""
+
     learns_privacy: ClassVar[bool] = True
     """Whether it is trained to hide something: some of its losses beside `loss` and `accuracy` are for that."""
 

@@ -17,6 +17,7 @@ class Untrained(Defence):
     """Base of the defences that are ready once they are set up."""
 
     needs_service_change: ClassVar[bool] = False
+    learns: ClassVar[bool] = False
     learns_privacy: ClassVar[bool] = False
 
     def _optimizers(self, nets: Mapping[str, nn.Module]) -> Mapping[str, torch.optim.Optimizer]:
