@@ -40,8 +40,8 @@ STRENGTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "celeba": {"cloak": {"suppressed": 0.7}},
     "cifar10": {"learning_not_to_learn": {"lam": 0.03, "mu": 0.3}},
 }
-"""By data set, how strong a rival is where the usual strength costs the answer nothing, or far more than three points:
-chosen on its validation images (decision 23)."""
+"""By data set, how strong a rival is where its usual settings cost the answer far more than three points, or leave
+room: chosen on validation images, so that it loses about one to three (decision 23)."""
 
 BLIND = ("dapter", "budget")
 """Trained without the names of the secrets, of which they make no use, so that equal runs of others are found."""
