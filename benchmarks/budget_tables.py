@@ -1,4 +1,4 @@
-"""Budget converters on the page of results: what each costs and carries. Nothing is measured here."""
+"""Budget converters on the pages of results: what each costs and carries. Nothing is measured here."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The results page's part about what the converter costs: exports, the client, the browser, the gateway, training."""
+"""What the converter costs, on the pages of results: exports, the client, the browser, the gateway, training."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby

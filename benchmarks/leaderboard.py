@@ -5,7 +5,7 @@
 trains the service as `benchmarks/converter.py` does (or finds it), then each defence: with its usual settings but for
 those of SETTINGS, and as long as the service was trained. Each is audited with the attacks of `benchmarks/audit.py`.
 The file `results/leaderboard_<data>_<target>_<preset>.jsonl` gets its lines; those of the same defence, seed and image
-size are replaced, all others stay, so `--defences NAME` adds a new file to the board, on the page of results too.
+size are replaced, all others stay, so `--defences NAME` adds a new file to the board, on the pages of results too.
 Interrupted work resumes; a defence that fails is named at the end, and stops no other.
 """
 

@@ -1,4 +1,4 @@
-"""How the tables of results are read, said once at the head of their page."""
+"""How the tables of results are read, said once at the head of their pages."""
 
 LEAK = "0: nothing beyond the answer; 1: as much as from the original"
 BRACKETS = (
@@ -17,7 +17,7 @@ TERMS = {
     "far for that flag.",
     "Flagged `older attackers`": "not measured again since attackers became stronger: of features, of random payloads, "
     "and recognisers that learn in place, from payloads neither shifted nor mirrored. These also raise the ceiling. "
-    "The leak may be too small ([log](log.md#attacks)).",
+    "The leak may be too small ([log](../log.md#attacks)).",
     "Grade": f"measured, where nothing else is said. Guaranteed: {GUARANTEED}; epsilon; what a payload tells at most "
     "on average. Estimated: bits beyond the answer and in total.",
     "Bits in the name of a converter": "what its training was to keep to on average.",

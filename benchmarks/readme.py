@@ -25,7 +25,7 @@ NOTE = (
     f"a converter are what its training was to keep to on average. Alone: {ALONE}. None of these "
     "converters changes the service.\n"
 )
-MORE = "All converters, secrets and attacks are on the [results](docs/results.md) page.\n"
+MORE = "All converters, secrets and attacks are on the [results](docs/results/README.md) pages.\n"
 
 
 def readme(text: str, files: Files, audits: Files) -> str:

@@ -1,4 +1,4 @@
-"""The rivals' tables on the page of results, the paper's figure beside ours. Nothing is measured here."""
+"""The rivals' tables on the pages of results, the paper's figure beside ours. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ def reproduction_part(name: str, found: Sequence[Measurement]) -> list[str]:
     """The page's part about one table of a paper: a section for each size of images."""
     first, study = found[0], str(found[0].settings["study"])
     table = TABLES.get(study, Table(study))
-    parts = [f"## {table.title}\n", f"{first.data}, {first.target}. `results/{name}.jsonl`. {NOTE}\n"]
+    parts = [f"## {table.title}\n", f"{first.data}, {first.target}. `results/{name}.jsonl`.\n"]
     for size, lines in sizes(found).items():
         made = variants(lines)
         every = "\n".join(f"{each.settings['row']}:\n\n{leak_table(each.lines)}" for each in made)

@@ -1,6 +1,6 @@
-"""The leaderboard on the page of results: a row a defence, the smallest worst leak first. Nothing is measured here."""
+"""The leaderboard on the pages of results: a row a defence, the smallest worst leak first. Nothing is measured here."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from studies import flags, in_words, scale, sizes
 
@@ -20,7 +20,7 @@ NOTE = (
     "the weights of NoPeek and Privacy Partitioning, on CIFAR-10 those of learning not to learn, and the share of "
     "faces that Cloak suppresses on validation images; learning not to learn's are ten times its authors' on faces; "
     "those of the hybrid framework and private pixelation are ours and not tuned, and so is Cloak's weight; all else "
-    "is as published, or as [decided](decisions/0023-rivals.md)."
+    "is as published, or as [decided](../decisions/0023-rivals.md)."
 )
 
 
@@ -29,23 +29,20 @@ def board_part(name: str, found: Sequence[Measurement]) -> list[str]:
     first = found[0]
     secrets = ", ".join(dict.fromkeys(secret for each in ranked(found) for secret in each.secrets))
     parts = [
-        f"## Leaderboard: {first.data}, {first.target}\n",
+        f"## {first.data}, {first.target}\n",
         f"Secrets: {secrets}. `results/{name}.jsonl`.\n",
     ]
     for size, lines in sizes(found).items():
         parts += [f"### {size}\n", f"{scale(lines)}\n", markdown(*standings(lines))]
         if drawn(lines):
-            parts.append(f"![Accuracy of the answer over the worst leak](images/{_figure(name, size)}.svg)\n")
-    return [*parts, f"{NOTE}\n"]
+            parts.append(f"![Accuracy of the answer over the worst leak](../images/{_figure(name, size)}.svg)\n")
+    return parts
 
 
-def board_figures(boards: Mapping[str, Sequence[Measurement]]) -> dict[str, bytes]:
-    """For each file of the leaderboard and size that has points: accuracy over the worst leak, a point a defence."""
+def board_figures(name: str, found: Sequence[Measurement]) -> dict[str, bytes]:
+    """For each size of images that has points: accuracy over the worst leak, a point a defence."""
     return {
-        _figure(name, size): frontier_figure(points)
-        for name, found in boards.items()
-        for size, lines in sizes(found).items()
-        if (points := drawn(lines))
+        _figure(name, size): frontier_figure(points) for size, lines in sizes(found).items() if (points := drawn(lines))
     }
 
 

@@ -16,8 +16,8 @@ from dapter.subjects import DRAWS, FEATURES
 
 
 @pytest.fixture(scope="module")
-def tables():
-    return load("tables")
+def audit_tables():
+    return load("audit_tables")
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ SWEEP = study("lambda", [line for lam in (0.9, 0.5) for seed in (0, 1) for line 
 BUDGET = [replace(line, settings={**line.settings, "budget_bits": 4.0}) for line in lines("budget", None, more=-0.3)]
 
 
-def test_summaries_come_first_and_every_attack_is_folded(tables):
-    parts = "\n".join(tables.audit_part("audit_x", [*SWEEP, *study("budget", BUDGET)]))
-    assert parts.index("### Every λ") < parts.index("### Budget converters") < parts.index("<details>")
+def test_summaries_come_first_and_every_attack_is_folded(audit_tables):
+    parts = "\n".join(audit_tables.audit_part("audit_x", [*SWEEP, *study("budget", BUDGET)]))
+    assert parts.index("## Every λ") < parts.index("## Budget converters") < parts.index("<details>")
     assert "images/audit_x_lambda.svg" in parts
     assert "images/frontier_audit_x.svg" in parts
     assert "images/audit_x_budget.svg" not in parts
@@ -49,10 +49,10 @@ def test_summaries_come_first_and_every_attack_is_folded(tables):
     assert len([line for line in parts.partition("<details>")[0].splitlines() if line.startswith("| dapter")]) == 2
 
 
-def test_figures_are_made_for_what_the_page_shows(tables):
-    made = tables.audit_figures({"audit_x": [*SWEEP, *study("budget", BUDGET)]})
-    assert sorted(path.name for path in made) == ["audit_x_lambda.svg", "frontier_audit_x.svg"]
-    assert tables.audit_figures({"audit_x": study("lambda", lines())}) == {}
+def test_figures_are_made_for_what_the_page_shows(audit_tables):
+    made = audit_tables.audit_figures("audit_x", [*SWEEP, *study("budget", BUDGET)])
+    assert sorted(made) == ["audit_x_lambda", "frontier_audit_x"]
+    assert audit_tables.audit_figures("audit_x", study("lambda", lines())) == {}
 
 
 def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
@@ -77,7 +77,7 @@ def test_the_readme_shows_the_frontier_and_the_whole_suite_by_its_name(readme):
     assert readme.between(text, "frontier", "new\n") == text.replace("old", "new")
 
 
-def test_budgets_have_a_row_each_and_only_columns_with_figures(tables):
+def test_budgets_have_a_row_each_and_only_columns_with_figures():
     first = next(line for line in lines("budget", None) if line.measure == "agreement")
 
     def figures(budget):
@@ -135,10 +135,10 @@ def test_the_leaderboard_has_a_row_a_defence_and_a_point_each(standings):
     assert [row["hard budget, bits"] for row in table[:2]] == ["48.0", ""]
     assert table[0]["answer right, %"].startswith("90.0 [")
     assert float(table[0]["worst leak"].split()[0]) < float(table[-1]["worst leak"].split()[0])
-    ((name, drawn),) = standings.board_figures({"leaderboard_x": found}).items()
+    ((name, drawn),) = standings.board_figures("leaderboard_x", found).items()
     assert name == "leaderboard_x_8px"
     assert b">25 rival" in drawn.replace(b"\n", b"")
-    assert b"svg" in standings.board_figures({"few": board(2)})["few_8px"]
+    assert b"svg" in standings.board_figures("few", board(2))["few_8px"]
 
 
 def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standings):
@@ -158,7 +158,7 @@ def test_the_board_says_what_its_figures_rest_on_for_each_size_of_images(standin
     first, second = part.split("### ")[1:]
     assert "images/leaderboard_x_32px.svg" in first
     assert "images/leaderboard_x_64px.svg" in second
-    assert set(standings.board_figures({"leaderboard_x": found})) == {"leaderboard_x_32px", "leaderboard_x_64px"}
+    assert set(standings.board_figures("leaderboard_x", found)) == {"leaderboard_x_32px", "leaderboard_x_64px"}
     assert "resnet18 of width 16, and every defence that learns were trained for 12 epochs" in first
     assert "reconstruction 3 epochs. n: answers 2,000, attacks on class 2,000, attacks on image 2,000" in first
     assert " 3.00 " in first
