@@ -19,7 +19,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench, build_at_scale, load
 from converter import Settings as BenchSettings
-from lines import chosen, measure_each
+from lines import chosen, measure_each, refuse_others
 from source import command
 from tables import write_pages
 
@@ -38,7 +38,10 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
 
 STRENGTHS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "celeba": {"cloak": {"suppressed": 0.7}},
-    "cifar10": {"learning_not_to_learn": {"lam": 0.03, "mu": 0.3}},
+    "cifar10": {
+        "deepobfuscator": {"secret_weight": 0.33, "image_weight": 0.33},
+        "learning_not_to_learn": {"lam": 0.03, "mu": 0.3},
+    },
 }
 """By data set, how strong a rival is where its usual settings cost the answer far more than three points, or leave
 room: chosen on validation images, so that it loses about one to three (decision 23)."""
@@ -84,10 +87,21 @@ class Board:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        blind = load(settings)
+        self.data, blind = load(settings, settings.secrets), load(settings)
+        refuse_others(self.path, self.source(), blind.image_size, ("defences", "seeds"))
         asked = BenchSettings(settings.root, settings.data, settings.target, settings.preset)
         self.bench = Bench(replace(asked, runs=settings.runs), blind)
-        self.data = load(settings, settings.secrets)
+
+    @property
+    def path(self) -> Path:
+        """The file of results."""
+        settings = self.settings
+        return settings.results / f"leaderboard_{settings.data}_{settings.target}_{settings.preset}.jsonl"
+
+    def source(self, *defences: str) -> str:
+        """The command that measures these defences."""
+        asked = replace(self.settings, defences=defences)
+        return command("benchmarks/leaderboard.py", asked, ("data", "target", "defences"))
 
     def build(self, name: str) -> Defence:
         """A defence with its settings."""
@@ -103,9 +117,7 @@ class Board:
 
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a defence."""
-        settings = self.settings
-        asked = replace(settings, defences=(name,))
-        source = command("benchmarks/leaderboard.py", asked, ("data", "target", "defences"))
+        settings, source = self.settings, self.source(name)
         built = self.build(name)
         features = built.sends == "features"
         for seed in settings.seeds if built.learns else settings.seeds[:1]:
@@ -132,11 +144,10 @@ def main() -> int:
     settings = tyro.cli(Settings, description=__doc__)
     defences = chosen(settings.defences, names("defences"), "--defences")
     board = Board(settings)
-    path = settings.results / f"leaderboard_{settings.data}_{settings.target}_{settings.preset}.jsonl"
     code = measure_each(
         defences,
         board.lines,
-        path,
+        board.path,
         lambda entry: (entry.defence, entry.seed, *entry.settings["image_size"]),
         "--defences",
     )

@@ -5,6 +5,8 @@ import traceback
 from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from pathlib import Path
 
+from source import made_alike
+
 from dapter.runs import hold, write_atomic
 from dapter.types import Measurement
 
@@ -30,6 +32,23 @@ def replace_lines(path: Path, found: Collection[Measurement], key: Key) -> None:
     with hold(path.parent):
         kept = [entry for entry in read(path) if key(entry) not in again]
         write_atomic(path, "".join(entry.to_json() + "\n" for entry in [*kept, *found]))
+
+
+def refuse_others(path: Path, source: str, size: Sequence[int], but: Collection[str]) -> None:
+    """End the program if a results file has lines of images of that size which were measured with other settings.
+
+    Args:
+        path: the results file, in which figures stand side by side.
+        source: the command of the lines that are to come.
+        size: height and width of the images.
+        but: the options in which the commands of lines may differ.
+    """
+    for entry in read(path):
+        if entry.settings["image_size"] == list(size) and not made_alike(entry.source, source, but):
+            sys.exit(
+                f"{path} has lines of other settings, which cannot stand beside these: {entry.source}\n"
+                "Cure: the same settings; or --results, another folder"
+            )
 
 
 def chosen(asked: Sequence[str], known: Iterable[str], option: str) -> list[str]:
@@ -58,7 +77,10 @@ def measure_each(
     failed = []
     for name in names:
         try:
-            replace_lines(path, list(lines(name)), key)
+            found = list(lines(name))
+            if not found:
+                raise ValueError(f"nothing was measured of {name}. Cure: name a seed at least")
+            replace_lines(path, found, key)
         except Exception:  # whatever is wrong with one, hours of others follow
             traceback.print_exc()
             failed.append(name)

@@ -32,7 +32,7 @@ import tyro
 from audit import first_attacks
 from converter import RESULTS, Bench, build_at_scale
 from converter import Settings as BenchSettings
-from lines import chosen, measure_each
+from lines import chosen, measure_each, refuse_others
 from source import command
 
 from dapter.attacks import Attack
@@ -183,6 +183,7 @@ class Settings:
     """What to repeat."""
 
     study: Literal[tuple(STUDIES)]  # type: ignore[valid-type]
+    """The table."""
     root: Path | None = None
     """The folder that holds the data set; none for generated ones."""
     preset: Literal["tiny", "cpu", "paper"] = "cpu"
@@ -228,10 +229,19 @@ class Repetition:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.study = settings, STUDIES[settings.study]
-        blind = settings.load(self.study, secrets=False)
+        self.data, blind = (settings.load(self.study, secrets) for secrets in (True, False))
+        refuse_others(self.path, self.source(), blind.image_size, ("rows", "seeds"))
         asked = BenchSettings(settings.root, blind.name, "+".join(blind.targets), settings.preset)
         self.bench = Bench(replace(asked, runs=settings.runs), blind)
-        self.data = settings.load(self.study, secrets=True)
+
+    @property
+    def path(self) -> Path:
+        """The file of results."""
+        return self.settings.results / f"rivals_{self.settings.study}_{self.settings.preset}.jsonl"
+
+    def source(self, *rows: str) -> str:
+        """The command that measures these rows."""
+        return command("benchmarks/rivals.py", replace(self.settings, rows=rows), ("study", "rows"))
 
     def attacks(self, features: bool) -> list[str | Attack]:
         """What a row is attacked with."""
@@ -241,8 +251,7 @@ class Repetition:
 
     def lines(self, name: str) -> Iterator[Measurement]:
         """Everything that was measured of a row."""
-        settings, row = self.settings, self.study.rows[name]
-        source = command("benchmarks/rivals.py", replace(settings, rows=(name,)), ("study", "rows"))
+        settings, row, source = self.settings, self.study.rows[name], self.source(name)
         defence = row.build(settings.preset)
         for seed in settings.seeds:
             run = self.bench.train(defence, self.bench.preset.service_plan, seed, data=self.data)
@@ -269,10 +278,13 @@ def main() -> int:
     rows = chosen(settings.rows, STUDIES[settings.study].rows, "--rows")
     if settings.trial and settings.results == RESULTS:
         sys.exit("--data and --n: a trial would replace lines of the paper's data. Cure: --results, another folder")
+    if (settings.data is None) != (not settings.target) or (settings.secrets and not settings.target):
+        sys.exit("--data, --target and --secrets belong together: a study has its own. Cure: all of them, or none")
+    repetition = Repetition(settings)
     return measure_each(
         rows,
-        Repetition(settings).lines,
-        settings.results / f"rivals_{settings.study}_{settings.preset}.jsonl",
+        repetition.lines,
+        repetition.path,
         lambda entry: (entry.settings["row"], entry.seed, *entry.settings["image_size"]),
         "--rows",
     )

@@ -1,7 +1,7 @@
 """The command that a line of results came from."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -22,6 +22,21 @@ def command(script: str, settings: Any, always: Sequence[str]) -> str:
     for name in [*always, *(name for name in changed if name not in (*always, *FOLDERS))]:
         words += _option(name.replace("_", "-"), getattr(settings, name))
     return shlex.join(words)
+
+
+def made_alike(source: str, other: str, but: Collection[str]) -> bool:
+    """Whether two lines' commands differ in these options at most, each named with all of its words."""
+    return _without(source, but) == _without(other, but)
+
+
+def _without(source: str, options: Collection[str]) -> list[list[str]]:
+    """The words of a command, an option with its values each, in the order of the alphabet."""
+    parts: list[list[str]] = [[]]
+    for word in shlex.split(source):
+        if word.startswith("--"):
+            parts.append([])
+        parts[-1].append(word)
+    return sorted(part for part in parts if part[0].removeprefix("--") not in options)
 
 
 def _option(name: str, value: Any) -> list[str]:

@@ -64,6 +64,26 @@ def test_one_that_fails_is_named_and_stops_no_other(tmp_path, capsys):
     assert "Failed, see above: bad. Cure: mend them and repeat with --defences" in capsys.readouterr().out
 
 
+def test_nothing_measured_is_a_failure_and_leaves_no_file(tmp_path, capsys):
+    path = tmp_path / "board.jsonl"
+    assert load("lines").measure_each(["dapter"], lambda name: [], path, of, "--defences") == 1
+    assert not path.exists()
+    assert "Failed" in capsys.readouterr().out
+
+
+def test_lines_of_other_settings_are_not_mixed(tmp_path):
+    module, path = load("lines"), tmp_path / "board.jsonl"
+    made = "board.py --data faces --secrets A B --defences x y --seeds 0 --size 8"
+    path.write_text("".join(replace(line, source=made).to_json() + "\n" for line in named("dapter", "board")))
+    (size,) = {tuple(entry.settings["image_size"]) for entry in module.read(path)}
+    but = ("defences", "seeds")
+    module.refuse_others(path, "board.py --data faces --defences z --size 8 --secrets A B", size, but)
+    module.refuse_others(path, "board.py --data faces --secrets A", (99, 99), but)
+    for other in ("board.py --data faces --secrets A --size 8", f"{made} --recogniser-epochs 2"):
+        with pytest.raises(SystemExit, match="Cure: the same settings"):
+            module.refuse_others(path, other, size, but)
+
+
 def test_a_results_file_that_cannot_be_read_is_left_as_it_is(tmp_path):
     path = tmp_path / "audit.jsonl"
     path.write_text("not a measurement\n")

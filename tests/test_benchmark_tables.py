@@ -224,9 +224,11 @@ def test_packed_features_have_the_header_that_the_legend_names():
 def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp_path, monkeypatch, capsys):
     leaderboard, more = load("leaderboard"), {"constant": 0.1}
 
+    path = tmp_path / "leaderboard_cifar10_animal_vehicle_cpu.jsonl"
+
     class Board:
         def __init__(self, settings):
-            pass
+            self.path = path
 
         def lines(self, name):
             if name == "blur":
@@ -239,7 +241,6 @@ def test_a_new_defence_gets_onto_the_board_and_one_that_fails_stops_no_other(tmp
         monkeypatch.setattr(sys, "argv", ["leaderboard.py", "--results", str(tmp_path), "--defences", *defences])
         return leaderboard.main()
 
-    path = tmp_path / "leaderboard_cifar10_animal_vehicle_cpu.jsonl"
     assert run("identity", "constant") == 0
     first = path.read_text().splitlines()
     more["constant"] = 0.2

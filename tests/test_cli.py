@@ -40,6 +40,26 @@ def test_any_defence_is_trained_with_any_of_its_settings(trained, tmp_path):
     assert (settings["grid"], settings["stamps"], settings["alphabet"]) == (2, "learned", 8)
 
 
+def test_what_a_defence_learns_to_hide_is_named(trained, tmp_path, capsys):
+    command = [
+        "train",
+        "--service",
+        str(trained[0]),
+        "--defence",
+        "pan",
+        "--width",
+        "4",
+        *SMALL,
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(command) == 2
+    assert "Cure: name some with the data (--secrets)" in capsys.readouterr().err
+    assert main([*command, "--secrets", "Eyeglasses"]) == 0
+    assert "bytes of features" in capsys.readouterr().out
+    assert Run.load(next(tmp_path.glob("pan-*"))).manifest["data"]["secrets"] == ["Eyeglasses"]
+
+
 @pytest.mark.parametrize(
     ("asked", "message"),
     [

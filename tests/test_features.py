@@ -25,6 +25,7 @@ def test_features_survive_the_wire():
         save(
             {f"{place}": FEATURES[0][:0] for place in range(9)} | {"payload": FEATURES[0]}
         ),  # thousands would take long
+        save({"payload": FEATURES[0], "other": FEATURES[0]}),
     ],
 )
 def test_what_is_no_features_is_refused(content):
@@ -44,7 +45,7 @@ def test_the_picture_of_features_has_the_images_size():
 def test_a_payload_of_features_is_no_image():
     payload = Payload(FEATURES)
     assert payload.is_features
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"features.*pack"):
         _ = payload.pixels
     with pytest.raises(UsageError, match="finite"):
         Payload(np.full((1, 2, 2, 3), np.inf, np.float16))

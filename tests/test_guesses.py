@@ -1,6 +1,7 @@
 """Guesses of strangers: scored against what was kept, and read strictly."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,10 @@ from dapter.attacks.recognition import Recognition
 from dapter.audit import audit
 from dapter.defences import Task, build_defence
 from dapter.errors import DataError
-from dapter.guesses import score_guesses
+from dapter.guesses import find_scales, score_guesses
 from dapter.hidden import KEY, export_benchmark
 from dapter.loop import Plan
+from dapter.runs import Run
 from dapter.subjects import Subject
 from planted import make_secret_data
 
@@ -83,11 +85,28 @@ def test_with_an_audit_beside_they_have_a_leak(exported, given, secret_data, ser
     plan = Plan(epochs=4, batch_size=32, bfloat16=False)
     asked = {"attacks": (Recognition("cnn", width=4, plan=plan),), "root": root, "preset": "tiny"}
     audited = audit([given], service, secret_data, **asked)
-    floor, ceiling = next((line.floor, line.ceiling) for line in audited if line.measure == "secret_auc")
+    scale = next(line for line in audited if line.measure == "secret_auc")
+    floor, ceiling = scale.floor, scale.ceiling
     (found,) = [line for line in score_guesses(write(tmp_path / "a.csv", perfect(ids, truth)), root)
                 if line.measure == "secret_auc"]  # fmt: skip
     assert (found.floor, found.ceiling) == (floor, ceiling)
     assert found.leak == pytest.approx((1 - floor) / (ceiling - floor))
+    more = replace(audited[0], measure="ssim", secret="image", floor=None, ceiling=None)
+    others = Run.open(root, "audit", {"kind": "audit", "attacks": ["a", "b"]})  # more attacks, on other secrets
+    others.write_results([more])
+    others.finish()
+    assert find_scales(found, root)["shape", "secret_auc"][:2] == (floor, ceiling)
+    wider = Run.open(root, "audit", {"kind": "audit", "attacks": ["a", "b", "c"]})
+    wider.write_results([replace(found, floor=0.4, ceiling=0.5, flags=("no_room", "still_improving"))])
+    wider.finish()
+    assert find_scales(found, root)["shape", "secret_auc"] == (0.4, 0.5, ("no_room",))
+    (again,) = [line for line in score_guesses(tmp_path / "a.csv", root) if line.measure == "secret_auc"]
+    assert again.flags == ("no_room",)
+
+
+def test_they_are_kept_as_they_were_scored(exported, tmp_path):
+    ids, truth, root = exported
+    found = score_guesses(write(tmp_path / "a.csv", perfect(ids, truth)), root)[0]
     (kept,) = root.glob("hidden/*/guesses-*.jsonl")
     assert found.to_json() in [line.strip() for line in kept.read_text().splitlines()]
 
@@ -110,6 +129,14 @@ def test_rows_that_cannot_be_are_refused(change, message, exported, tmp_path):
     ids, truth, root = exported
     with pytest.raises(DataError, match=message):
         score_guesses(write(tmp_path / "bad.csv", change(perfect(ids, truth))), root)
+
+
+def test_a_list_in_a_cell_is_refused(exported, tmp_path):
+    ids, _, root = exported
+    table = {"id": ids, **{f"shape:{place}": [[0.1, 0.9]] * ROWS for place in (0, 1)}}
+    pq.write_table(pa.table(table), tmp_path / "lists.parquet")
+    with pytest.raises(DataError, match="score of shape"):
+        score_guesses(tmp_path / "lists.parquet", root)
 
 
 @pytest.mark.parametrize(

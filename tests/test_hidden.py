@@ -132,6 +132,9 @@ def test_what_cannot_be_handed_out_is_refused(secret_data, service, data, tmp_pa
         with pytest.raises(UsageError, match="secrets to hide"):
             export_benchmark(wrong, tmp_path / "out", tmp_path / "runs")
     good = subject(secret_data, service)
+    who = Subject(good.defence, service, replace(secret_data, secrets=("shape", "identity")))
+    with pytest.raises(UsageError, match="nobody can guess identity"):
+        export_benchmark(who, tmp_path / "out", tmp_path / "runs")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
     with pytest.raises(UsageError, match="in use"):

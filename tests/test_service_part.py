@@ -91,6 +91,19 @@ def test_a_defence_without_a_service_part_is_refused(service, shapes, tmp_path, 
     assert "has no service part" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("run", ["disco"], indirect=True)
+def test_features_are_no_files_and_no_release(run, tmp_path, capsys):
+    assert main(["convert", str(run.path), str(tmp_path), str(tmp_path / "out")]) == 2
+    assert "sends features of a network, which no image file holds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", ["retrained"], indirect=True)
+def test_a_service_part_of_ones_own_is_refused_with_what_it_lacks(run, monkeypatch):
+    monkeypatch.setattr("dapter.service_part.Divided", type("Divided", (), {}))
+    with pytest.raises(UsageError, match=r"cannot be run apart.*Divided"):
+        ServicePart.load(run.path)
+
+
 @pytest.mark.parametrize("run", ["hybrid"], indirect=True)
 def test_a_run_from_before_classes_were_named_is_refused(run, tmp_path):
     folder = tmp_path / "old"

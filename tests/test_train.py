@@ -174,7 +174,7 @@ class Draws(Dapter):
 
     def client(self):
         net = super().client()
-        return lambda images: net(images) + 0.1 * torch.randn_like(images)
+        return lambda images: (net(images) + 0.1 * torch.randn_like(images)).clamp(0, 1)
 
 
 class Shrinks(Dapter):
@@ -185,7 +185,31 @@ class Shrinks(Dapter):
         return lambda images: net(images)[..., ::2]
 
 
-@pytest.mark.parametrize(("kind", "fault"), [(Draws, "random = True"), (Shrinks, "changed the shape")])
+class Levels(Dapter):
+    """Gives the levels of an 8-bit image."""
+
+    def client(self):
+        net = super().client()
+        return lambda images: 255 * net(images)
+
+
+class Bytes(Levels):
+    """Gives them as bytes: times 255 again, they would be those of another image."""
+
+    def client(self):
+        levels = super().client()
+        return lambda images: levels(images).byte()
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"),
+    [
+        (Draws, "random = True"),
+        (Shrinks, "changed the shape"),
+        (Levels, "has 0 to 1.*Cure"),
+        (Bytes, "uint8, not floats.*Cure"),
+    ],
+)
 def test_what_cannot_be_sent_fails_before_it_is_trained(data, service, tmp_path, monkeypatch, kind, fault):
     monkeypatch.setattr(sys.modules[train.__module__], "fit", lambda *a, **b: pytest.fail("it was trained"))
     with pytest.raises(ConversionError, match=fault):

@@ -115,7 +115,13 @@ class Convert:
 
         if self.keep and self.column is None:
             raise UsageError("--keep without --column. Cure: name the column of the images as well")
-        protect = load_defence(self.run_folder).protect
+        defence = load_defence(self.run_folder)
+        if defence.sends == "features":
+            raise UsageError(
+                f"the defence in {self.run_folder} sends features of a network, which no image file holds. Cure: one "
+                "that sends images; or in Python `protect`, and `dapter.features.pack`"
+            )
+        protect = defence.protect
         how: dict[str, Any] = {"workers": self.workers or os.cpu_count() or 1, "engine": self.engine}
         if self.column is None:
             done = convert_files(protect, self.source, self.destination, **how)

@@ -28,9 +28,12 @@ def unpack(content: bytes) -> np.ndarray:
     if len(content) < 8 or int.from_bytes(content[:8], "little") > HEADER:
         raise DataError("these bytes are no packed features. Cure: send what `pack` gives")
     try:
-        found: np.ndarray = load(content)[NAME]
+        tensors = load(content)
+        found: np.ndarray = tensors[NAME]
     except (SafetensorError, KeyError, ValueError) as error:
         raise DataError(f"these bytes are no packed features ({error}). Cure: send what `pack` gives") from error
+    if len(tensors) > 1:
+        raise DataError("these bytes are more than one tensor. Cure: send what `pack` gives")
     if found.dtype != np.float16 or found.ndim != 3 or not found.size or not np.isfinite(found).all():
         cure = "Cure: send what `pack` gives"
         raise DataError(f"features must be finite float16 (h, w, C), not {found.dtype} {found.shape}. {cure}")

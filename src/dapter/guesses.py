@@ -28,7 +28,15 @@ MOST = 1e6
 SHOWN = 3
 """Wrong rows or columns that an error names."""
 
+OF_SCALES = ("no_room", "answer_says_more")
+"""The flags that belong to a floor and its ceiling, whoever guesses."""
+
 Columns = Mapping[str, Sequence[Any]]
+
+Scale = tuple[float | None, float | None, tuple[str, ...]]
+"""Floor, ceiling, and their flags."""
+
+NO_SCALE: Scale = (None, None, ())
 
 
 def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]:
@@ -54,10 +62,10 @@ def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]
     found = score_secrets(Guess(scores), truth, train, {name: manifest["classes"][name] for name in scores})
     line = Measurement.from_record(manifest["line"])
     digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-    scale = find_scale(line, root)
+    scales = find_scales(line, root)
     lines = []
     for score in found:
-        floor, ceiling = scale.get((score.secret, score.measure), (None, None))
+        floor, ceiling, flags = scales.get((score.secret, score.measure), NO_SCALE)
         leak = None if floor is None or ceiling is None else relative(score.value, floor, ceiling)
         lines.append(
             replace(
@@ -68,6 +76,7 @@ def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]
                 floor=floor,
                 ceiling=ceiling,
                 leak=leak,
+                flags=flags,
                 **score.record(),
             )
         )
@@ -75,29 +84,29 @@ def score_guesses(file: Path, root: Path, source: str = "") -> list[Measurement]
     return lines
 
 
-def find_scale(line: Measurement, root: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """For each secret and measure the floor and ceiling of the audit with the most attacks, by its first seed.
+def find_scales(line: Measurement, root: Path) -> dict[tuple[str, str], Scale]:
+    """For each secret and measure the scale of the audit with the most attacks, by its first seed.
 
     Args:
         line: about the defence.
         root: of the run folders; empty if there is no audit of it.
     """
-    best: tuple[int, dict[tuple[str, str], tuple[float, float]]] = 0, {}
-    for run in list_runs(root):
-        if not run.done or run.manifest.get("kind") != "audit":
-            continue
-        ends = {
-            (each.secret or "", each.measure): (each.floor, each.ceiling)
+    audits = [run for run in list_runs(root) if run.done and run.manifest.get("kind") == "audit"]
+    scales: dict[tuple[str, str], Scale] = {}
+    for run in sorted(audits, key=lambda audit: len(audit.manifest["attacks"])):
+        scales |= {
+            (each.secret or "", each.measure): (
+                each.floor,
+                each.ceiling,
+                tuple(flag for flag in OF_SCALES if flag in each.flags),
+            )
             for each in reversed(run.read_results())
             if each.settings.get("subject") == line.settings["subject"]
             and each.data_digest == line.data_digest
             and each.floor is not None
             and each.ceiling is not None
         }
-        attacks = len(run.manifest["attacks"])
-        if ends and attacks > best[0]:
-            best = attacks, ends
-    return best[1]
+    return scales
 
 
 def _read(file: Path) -> dict[str, Sequence[Any]]:
@@ -172,7 +181,7 @@ def _scores(file: Path, columns: Columns, classes: Mapping[str, int]) -> dict[st
             found[secret] = np.array([columns[name] for name in names], np.float64).T
         except (TypeError, ValueError) as error:
             raise DataError(f"{file}: a score of {secret} is no number ({error}). Cure: finite numbers") from error
-        if not (np.abs(found[secret]) <= MOST).all():
+        if found[secret].ndim != 2 or not (np.abs(found[secret]) <= MOST).all():
             raise DataError(
                 f"{file}: a score of {secret} is missing, not finite or too large. Cure: a number in every cell, from "
                 f"{-MOST:,.0f} to {MOST:,.0f}"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dapter.analysis import report
-from dapter.data import UNKNOWN
+from dapter.data import IDENTITY, UNKNOWN
 from dapter.defences import Defence
 from dapter.errors import UsageError, need
 from dapter.features import pack
@@ -50,10 +50,14 @@ def export_benchmark(subject: Subject, folder: Path, root: Path) -> Run:
         The folder of the key; `guesses.score_guesses` finds it again.
 
     Raises:
-        UsageError: there are no secrets to read, the folder is in use, or it would hold the key.
+        UsageError: there are no secrets to read, or identity is one; the folder is in use, or would hold the key.
         MissingExtra: pyarrow is not installed.
     """
     defence, data = subject.defence, subject.data
+    if IDENTITY in data.secrets:
+        raise UsageError(
+            f"nobody can guess {IDENTITY}: test people are in no other split. Cure: leave it out of --secrets"
+        )
     if isinstance(defence, Tool) or not data.readable:
         raise UsageError("a benchmark needs a defence, and secrets to hide. Cure: name a run, and --secrets")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):

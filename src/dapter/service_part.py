@@ -36,13 +36,18 @@ class ServicePart:
         """That of a finished run.
 
         Raises:
-            UsageError: the defence leaves the service alone.
+            UsageError: the defence leaves the service alone, or its service part cannot be run apart.
             RunError: no such run, not finished, or it does not name its classes.
         """
         run = Run.load(source)
         defence = load_defence(run)
-        if not isinstance(defence, Divided):
+        if not defence.needs_service_change:
             raise UsageError(f"{name_of(defence)} has no service part. Cure: serve the service that it was trained for")
+        if not isinstance(defence, Divided):
+            raise UsageError(
+                f"the service part of {name_of(defence)} cannot be run apart. Cure: derive its class from "
+                "dapter.defences._divided.Divided"
+            )
         if CLASSES not in run.manifest:
             raise RunError(
                 f"{run.path} does not name its classes: it is older. Cure: delete the folder and train again"

@@ -25,6 +25,7 @@ _COLUMNS = {
     "entropy, bits": "entropy_bits",
     "eta": "eta",
     "PNG bytes": "payload_bytes_png",
+    "bytes of features": "payload_bytes_features",
     "latency, ms": "latency_ms",
 }
 _RATES = ("target_accuracy_original", "target_accuracy", "agreement")
@@ -120,7 +121,10 @@ def evidence(found: Iterable[Measurement]) -> str:
     """What stands behind a table of `compare`: n, intervals and grade, in a line."""
     shown = [entry for entry in found if entry.attack is None and entry.measure in _COLUMNS.values()]
     counts = []
-    for name, measures in (("rates", _RATES), ("pictures", ("entropy_bits", "eta", "payload_bytes_png"))):
+    for name, measures in (
+        ("rates", _RATES),
+        ("pictures", ("entropy_bits", "eta", "payload_bytes_png", "payload_bytes_features")),
+    ):
         n = sorted({entry.n for entry in shown if entry.measure in measures and entry.n is not None})
         counts += [f"{name}: n = {' or '.join(f'{each:,}' for each in n)}"] if n else []
     grades = ", ".join(sorted({entry.grade for entry in shown}))

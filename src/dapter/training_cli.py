@@ -55,6 +55,8 @@ class Train:
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     converter: OmitArgPrefixes[ConverterOptions] = field(default_factory=ConverterOptions)
     remote: OmitArgPrefixes[RemoteOptions] = field(default_factory=RemoteOptions)
+    secrets: tuple[str, ...] = ()
+    """Labels to hide, for defences that are trained to hide some; dapter and budget make no use of them."""
     start: Path | None = None
     """A run folder whose weights are the warm start (transfer learning)."""
 
@@ -64,7 +66,7 @@ class Train:
         from dapter.runs import Run
         from dapter.train import train
 
-        preset, data = find_preset(self.training.preset), self.data.load()
+        preset, data = find_preset(self.training.preset), self.data.load(self.secrets)
         remote = self.remote.connect(self.service, data, self.training.out)
         defence = self.converter.build(preset, warm=self.start is not None)
         if remote is not None and defence.needs_service_change:

@@ -65,6 +65,10 @@ class Payload:
         Raises:
             UsageError: it is features.
         """
+        if self.is_features:
+            raise UsageError(
+                "features of a network are no image. Cure: `dapter.features.pack` gives the bytes that are sent"
+            )
         return check_images(self.values)
 
 

@@ -153,7 +153,7 @@ def test_the_privacy_term_has_a_gradient(ready, service, shapes):
     for name, value in private.items():
         found = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
         assert any(part is not None and part.abs().max() > 0 for part in found), name
-    assert private
+    assert private, "no loss is to hide anything: give one beside `loss`, or say learns_privacy = False"
 
 
 def test_it_has_optimizers_if_it_learns(ready):

@@ -240,9 +240,10 @@ def test_settings_that_cannot_work_are_refused(settings):
 
 def test_with_nothing_to_hide_it_says_so(service):
     bare = make_data()
-    with pytest.raises(UsageError, match="Cure"):
-        Disco(width=4, hides="secrets").setup(0, service, Task.of(bare))
-    assert Disco(width=4).setup(0, service, Task.of(bare))._groups == [({}, True)]
+    for hides in ("secrets", "both"):  # the image alone would be hidden, and nobody would know
+        with pytest.raises(UsageError, match=r"no secrets to hide.*Cure"):
+            Disco(width=4, hides=hides).setup(0, service, Task.of(bare))
+    assert Disco(width=4, hides="image").setup(0, service, Task.of(bare))._groups == [({}, True)]
 
 
 def test_a_batch_without_known_secrets_is_no_error(service):

@@ -181,6 +181,11 @@ def test_what_cannot_be_released(run, service, pair, audit, tmp_path):
         (bare.path / name).write_bytes((run.path / name).read_bytes())
     with pytest.raises(RunError, match="no float32 ONNX export"):
         build(bare, service, pair, tmp_path / "out")
+    manifest = (bare.path / "manifest.json").read_text()
+    (bare.path / "manifest.json").write_text(json.dumps({**json.loads(manifest), "name": "pan"}))
+    with pytest.raises(UsageError, match="a service that stays as it is"):
+        build(bare, service, pair, tmp_path / "out")
+    (bare.path / "manifest.json").write_text(manifest)
     (bare.path / "results.jsonl").unlink()
     (bare.path / "exports").symlink_to(run.path / "exports")
     with pytest.raises(RunError, match="was not measured"):

@@ -25,6 +25,9 @@ from dapter.types import Answer, Payload, check_images
 HALF_MAX = 65504.0
 """The largest float16: features are sent in that format."""
 
+HALF_LEVEL = 0.5 / 255
+"""How far from [0, 1] a converter's image may be: what rounding to 8 bits takes back."""
+
 CHUNK_PIXELS = 2_000_000
 """About how many pixels are converted at a time; bounds memory."""
 
@@ -195,6 +198,9 @@ class Defence(abc.ABC):
             raise ConversionError(
                 f"the defence fails on images of {images.shape[1:]} ({error}). Cure: the size that it was trained at"
             ) from error
+        if not isinstance(floats, Tensor) or not floats.is_floating_point():
+            found = getattr(floats, "dtype", type(floats).__name__)
+            raise ConversionError(f"the defence gave {found}, not floats. Cure: what `Defence.client` says")
         if not torch.isfinite(floats).all():
             raise ConversionError("the defence gave values that are not finite. Cure: train it again")
         if floats.ndim != 4 or len(floats) != len(images):
@@ -203,6 +209,12 @@ class Defence(abc.ABC):
             return _last(floats.clamp(-HALF_MAX, HALF_MAX).half())
         if floats.shape != (len(images), 3, *images.shape[1:3]):
             raise ConversionError(f"the defence changed the shape {images.shape} to {tuple(floats.shape)}")
+        low, high = floats.min().item(), floats.max().item()
+        if low < -HALF_LEVEL or high > 1 + HALF_LEVEL:
+            raise ConversionError(
+                f"the defence gave values from {low:.3g} to {high:.3g}, and an image has 0 to 1: another one "
+                "would be sent. Cure: end its client part in a sigmoid, or clamp there"
+            )
         return _last((floats * 255).round().clamp(0, 255).to(torch.uint8))
 
     def tail(self, payload: Payload, service: Service) -> Answer:

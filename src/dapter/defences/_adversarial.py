@@ -82,7 +82,9 @@ class Adversarial(Cut):
             UsageError: there is no secret to hide.
         """
         if not self.wanted.secrets:
-            raise UsageError("this defence learns to hide secrets, and has none. Cure: name some with the data")
+            raise UsageError(
+                "this defence learns to hide secrets, and has none. Cure: name some with the data (--secrets)"
+            )
         return cut_resnet(self.width, self.blocks, self.wanted.secrets)[1]
 
 

@@ -33,11 +33,13 @@ def to_hide(hides: Hides, task: Task) -> tuple[dict[str, int], bool]:
     """The secrets to hide, each with the number of its values, and whether the image is to be hidden.
 
     Raises:
-        UsageError: nothing is.
+        UsageError: secrets are, and there are none.
     """
     secrets = {} if hides == "image" else dict(task.secrets)
-    if hides == "secrets" and not secrets:
-        raise UsageError("there are no secrets to hide. Cure: name some with the data, or hides='image'")
+    if hides != "image" and not secrets:
+        raise UsageError(
+            "there are no secrets to hide. Cure: name some with the data (--secrets), or choose hides=image"
+        )
     return secrets, hides != "secrets"
 
 

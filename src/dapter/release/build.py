@@ -11,6 +11,7 @@ from typing import Any
 from dapter.defences.budget import Budget
 from dapter.errors import RunError, UsageError
 from dapter.export import FOLDER, Export, read_exports
+from dapter.plugins import find
 from dapter.release.bom import make_bom
 from dapter.release.card import make_card
 from dapter.release.folder import to_json, write_files
@@ -103,7 +104,8 @@ def build_release(
         terms: what the provider decides.
 
     Raises:
-        UsageError: the destination exists, an audit says nothing of this converter, or another service.
+        UsageError: the destination exists, the defence changes the service or was trained against another one, or an
+            audit says nothing of this converter.
         RunError: the run is not finished, measured or exported.
         CheckFailed: what was built does not pass verification; nothing is left of it.
     """
@@ -112,6 +114,11 @@ def build_release(
     found = run.manifest
     if found.get("kind") != "defence":
         raise RunError(f"{run.path} holds a {found.get('kind')}, not a defence. Cure: a run folder of `dapter train`")
+    if find("defences", found["name"]).needs_service_change:
+        raise UsageError(
+            "only converters for a service that stays as it is are released. Cure: another defence; `dapter serve` "
+            "offers this one's service part"
+        )
     if found["service"] != service.digest:
         raise UsageError(f"{run.path} was trained against another service. Cure: give the same one")
     exports, results = _exports(run), collect_results(run, service, audits)
